@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """From half density along a cubic curve; as many weights are exchanged at each mask update."""
+    """From half density along a cubic curve; mask updates also replace weights, at first half."""
     return base(
         name="granet",
         density=0.02,

@@ -1,7 +1,7 @@
 """The pipeline: grows by |g| to a peak, then prunes by |w|, never both at once.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left: about 10 s on 2 CPU cores. A
-control of `development`: the same density curve and mask updates, without churn or a common score.
+control of `development` without churn; the time of the peak, the scores and the allocation differ.
 
     gpnas train --config=pipeline --workdir=runs/pipeline
 """

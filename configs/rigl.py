@@ -11,8 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """Exchanges a third of each layer every 100 steps, decaying until 0.9 of the run (paper:
-    0.75)."""
+    """Prunes and grows 0.3 of each layer at first, decaying until 0.9 of the run (paper: 0.75)."""
     return base(
         name="rigl",
         density=0.02,

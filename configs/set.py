@@ -11,7 +11,7 @@ from gpnas.train import base
 
 
 def get_config() -> ConfigDict:
-    """A third of each layer is exchanged every 100 steps."""
+    """Each mask update prunes 0.3 of each layer and grows as many random weights."""
     return base(
         name="set",
         density=0.02,

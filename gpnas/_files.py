@@ -50,7 +50,7 @@ def tuples(value: Any) -> Any:
 
 
 def lists(value: Any) -> Any:
-    """Converts tuples to lists, recursively."""
+    """Converts tuples to lists, also in tuples and lists, but not in dicts."""
     return list(map(lists, value)) if isinstance(value, list | tuple) else value
 
 
@@ -149,7 +149,11 @@ def naming(path: pathlib.Path) -> Iterator[None]:
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes a JSON file atomically, with lists of numbers on one line; it is on disk on return."""
+    """Writes a JSON file atomically, with lists of numbers on one line; it is on disk on return.
+
+    Raises:
+      OSError: As `write_bytes`.
+    """
     text = json.dumps(content, indent=1)
     text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     write_bytes(path, (text + "\n").encode())

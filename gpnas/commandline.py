@@ -1,6 +1,7 @@
 """Common parts of the command lines: errors end a program with one line and an exit code.
 
-Exit codes: 2 for an invalid request; 3 for a loss that is not finite; 74 (EX_IOERR) for a full or
+Exit codes: 2 for an invalid request; 3 if work was given up (a loss that is not finite, too many
+failed trials); 74 (EX_IOERR) for a full or
 failing disk, or a file that cannot be written; 75 (EX_TEMPFAIL) for an interruption by SIGTERM or
 SIGINT, after which the same command resumes the work.
 """
@@ -33,7 +34,7 @@ __all__ = [
 ]  # fmt: skip
 #: Exit code of an invalid request.
 EXIT_USER = 2
-#: Exit code of a loss or metric that is not finite.
+#: Exit code of `GaveUp`: a loss or metric that is not finite, or too many failed trials.
 EXIT_DIVERGED = 3
 #: Exit code of a full or failing disk (EX_IOERR).
 EXIT_IO = 74
@@ -58,7 +59,10 @@ _FORMS: dict[type, str] = {ConfigDict: "a dict in Python's notation, such as {'n
 def start(main: Callable[[Sequence[str]], Any]) -> None:
     """Parses the flags and runs `main(arguments)`.
 
-    Modules of the current folder can be imported, by configs and as `module:function`.
+    It does not return: it ends the process with one of the exit codes above. It changes the
+    process: modules of the current folder can be imported (by configs and as `module:function`),
+    SIGTERM acts as SIGINT, and compiled programs are cached on disk unless
+    JAX_COMPILATION_CACHE_DIR is set.
 
     Args:
       main: Receives the remaining arguments, the program's name first. It may raise `UserError`,
@@ -94,8 +98,7 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
 
 
 def _keep_compiled() -> None:
-    """Caches compiled programs between runs, since compilation dominates the start of short
-    runs."""
+    """Caches compiled programs on disk, since compilation dominates the time of short runs."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_home() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -134,6 +137,10 @@ def _unwritten(error: OSError) -> str:
 def check_kind(config: Mapping[str, Any] | ConfigDict, command: str) -> None:
     """Checks that a config is one for this command.
 
+    Args:
+      config: Any config.
+      command: "train", "front", "sweep" or "search".
+
     Raises:
       UserError: If it is not; the message names the matching command, if any.
     """
@@ -160,8 +167,11 @@ def no_arguments(argv: Sequence[str]) -> None:
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags of a command line: configs and overrides of their fields.
 
-    Fields of the chosen network, method and optimizer can be set even if the config does not list
-    them.
+    Fields of the chosen network, task, method and optimizer can be set even if the config does not
+    list them.
+
+    Args:
+      argv: The command line, the program's name first.
 
     Returns:
       The arguments that are not flags, the program's name first.

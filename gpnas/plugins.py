@@ -237,7 +237,7 @@ def check_value(field: str, value: Any, parameter: inspect.Parameter) -> Any:
 
     Args:
       field: The config's field, for the message.
-      value: Value in the config; a whole number is valid for float.
+      value: Value in the config; a whole number is valid for float. Whole numbers must fit 32 bits.
       parameter: Parameter of the function; without an annotation, any type is valid.
 
     Raises:

@@ -36,8 +36,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _git_revision() -> str | None:
-    """Returns the revision of the package's checkout, with `+` if changed; None outside a
-    checkout."""
+    """Returns the Git revision of the package's folder, with `+` if files changed, or None."""
     here = pathlib.Path(gpnas.__file__).parent
 
     def git(*arguments: str) -> str:

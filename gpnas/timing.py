@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+#: Times of each measurement in seconds, by name.
 Seconds = dict[str, list[float]]
 _COMPILING = "/jax/core/compile/"  # JAX's events of tracing, lowering and compiling
 

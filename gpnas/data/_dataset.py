@@ -12,7 +12,9 @@ import numpy.typing as npt
 from gpnas.data._fields import INPUTS, TARGETS, Fields
 from gpnas.errors import UserError
 
+#: Any NumPy array.
 Array = npt.NDArray[Any]
+#: (n, height, width, channels) uint8.
 Images = npt.NDArray[np.uint8]
 
 # Rows hashed or counted at once; bounds memory for data sets of any size.

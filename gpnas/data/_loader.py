@@ -98,6 +98,7 @@ def load(
     Raises:
       UserError: If an argument, a file or an array is invalid, or if no source has the data set;
         the message gives the reason.
+      OSError: If the disk of the cache is full.
     """
     _check(name, validation, seed)
     raw, prepared, cache = (

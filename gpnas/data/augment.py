@@ -63,7 +63,7 @@ def pad_crop(
       pixels: Width of the padding, less than the sides of the images.
 
     Raises:
-      UserError: If `pixels` is too large.
+      UserError: If `pixels` is too large, or the inputs are not images.
 
     References:
       He et al. 2016 (arXiv:1512.03385), section 4.2.
@@ -81,7 +81,16 @@ def pad_crop(
 
 
 def flip_lr(keys: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mirrors each image horizontally with probability 1/2; targets are returned unchanged."""
+    """Mirrors each image horizontally with probability 1/2.
+
+    Args:
+      keys: (batch,).
+      images: (batch, height, width, channels).
+      targets: Of any shape; returned unchanged.
+
+    Raises:
+      UserError: If the inputs are not images.
+    """
     _image_shape("flip_lr", images)
     flipped = jax.vmap(jax.random.bernoulli)(keys)
     return jnp.where(_per_image(flipped, images), jnp.flip(images, 2), images), targets
@@ -99,7 +108,7 @@ def cutout(
       size: Side of the square in pixels, at most the sides of the images.
 
     Raises:
-      UserError: If `size` is too large.
+      UserError: If `size` is too large, or the inputs are not images.
 
     References:
       DeVries & Taylor 2017 (arXiv:1708.04552).

@@ -65,6 +65,9 @@ def compact_network(
       image_shape: (height, width, channels).
       unit_masks: `{group: (size,) bool}`; by default the active units after folding constants
         (`units.active_units`, `units.fold_constants`).
+
+    Raises:
+      UserError: If `unit_masks` does not match the network's groups.
     """
     apply, module = model.infer, model.module
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)

@@ -25,7 +25,7 @@ def load_exported(path: pathlib.Path, threads: int = 1) -> Run:
     """Loads an exported file as a function; the suffix determines the runtime.
 
     Args:
-      path: An exported file; for safetensors, the JSON file of the architecture.
+      path: An exported file; for safetensors, either of its two files.
       threads: Threads of the runtime. JAX uses the number with which the process started.
 
     Returns:
@@ -38,7 +38,10 @@ def load_exported(path: pathlib.Path, threads: int = 1) -> Run:
 
 
 def load_described(path: pathlib.Path, threads: int = 1) -> tuple[Run, Mapping[str, str]]:
-    """As `load_exported`; also returns the file's metadata, empty for formats without."""
+    """Loads an exported file as a function, and its metadata; `{}` for formats without metadata.
+
+    Arguments and errors are those of `load_exported`.
+    """
     path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
     if path.suffix not in RUNTIMES:
         raise UserError("file", str(path), f"a file ending in {', '.join(RUNTIMES)}")

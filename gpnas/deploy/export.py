@@ -29,9 +29,9 @@ from gpnas.timing import Seconds
 from gpnas.train import Finished, Task, build_model, build_task, load_run
 
 KINDS = {"inputs": ("image",), "targets": ("class",)}  # data sets whose networks can be exported
-BATCHES = (1, 64)
-THREADS = (1, 2)
-PARTS = ("compact", "dense")
+BATCHES = (1, 64)  # images per call, of which latencies are measured
+THREADS = (1, 2)  # of the runtime, likewise
+PARTS = ("compact", "dense")  # the network without inactive units; the whole network, masked
 TOLERANCE = 1e-4  # of logits between a float32 file and JAX
 _CALIBRATION = 500  # training images to calibrate int8
 _PARITY = 64  # validation images on which runtimes are compared

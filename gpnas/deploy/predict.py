@@ -49,7 +49,7 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
       network: "selected" on the validation examples, or "last".
 
     Raises:
-      UserError: As for `gpnas.train._load_run.load_run`.
+      UserError: As for `gpnas.train.load_run`, or if the data are not images with classes.
     """
     run = load_run(workdir, network)
     require_kind(run.data, inputs=("image",), targets=("class",))

@@ -42,8 +42,9 @@ def slim(
 ) -> Slim:
     """Prunes the units of a trained network to a fraction of its cost while training it further.
 
-    Units of all layers compete by their effect on the loss per cost (`development_cost`). Returns
-    the evaluated network of at most the target cost with the best validation metric. `gpnas train
+    Units of all layers compete by their effect on the loss per cost (`development_cost`). The
+    result is an evaluated network: of those with the fewest active weights (within 1 %), the one
+    with the best validation metric. Its cost may exceed the target slightly. `gpnas train
     --config=slim` does the same.
 
     Args:
@@ -57,6 +58,9 @@ def slim(
       batch_size: Examples per step.
       seed: Seed of the order of examples.
       workdir: Folder of the run, as for `train`; a temporary one by default.
+
+    Returns:
+      The compacted network, and the record of the run.
 
     Raises:
       UserError: If an argument has another type or is out of range, the variables or data do not

@@ -23,6 +23,7 @@ from gpnas.masks import (
 
 #: `(next_fn, args, kwargs, context) → outputs`, the argument of `flax.linen.intercept_methods`.
 Intercept = Callable[..., Any]
+#: `{path: leaf}`.
 Leaves = Mapping[str, jax.Array]
 #: `({path: weights}, gates) → {path: bool}`, broadcast to the shapes of the weights.
 IsActive = Callable[[Leaves, Any], Leaves]

@@ -37,13 +37,17 @@ def bernoulli(
     · [f(1[u > 1 − π]) − f(1[u < π])] · (u − ½)`, one u per group.
 
     Args:
-      penalties: λ per weight: one for all layers, or one per layer.
+      penalties: λ per weight, 0 or more: one for all layers, or one per layer.
       sharpness: k at a step.
       images: Number of training examples.
       decay: Weight decay of weights with an open gate.
       first: Number of initially active groups per layer; all if None.
       grouping: Which weights share a gate.
       learn: `step → () bool`, whether gates are trained.
+
+    Raises:
+      ValueError: (on use) If `grouping` names a layer that does not exist, or the number of
+        penalties does not match.
 
     References:
       Yin & Zhou 2019 (arXiv:1807.11143) for ARM; Li & Ji 2019, L0-ARM (arXiv:1904.04432), and

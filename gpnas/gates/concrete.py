@@ -36,7 +36,11 @@ def _clip(s: jax.Array) -> jax.Array:
 
 
 def per_path(values: Sequence[float], paths: Sequence[str]) -> dict[str, float]:
-    """Maps paths to values: one value for all, or one per path."""
+    """Maps paths to values: one value for all, or one per path.
+
+    Raises:
+      ValueError: If the number of values is neither 1 nor that of the paths.
+    """
     values = list(values) * len(paths) if len(values) == 1 else list(values)
     return dict(zip(paths, values, strict=True))
 
@@ -55,11 +59,11 @@ def hard_concrete(
     `1/images · ΣP(z ≠ 0) · (λ · |group| + ½ · decay · ‖w‖²)`.
 
     Args:
-      penalties: λ per weight: one for all layers, or one per layer.
+      penalties: λ per weight, 0 or more: one for all layers, or one per layer.
       images: Number of training examples.
       decay: ρ, weight decay of weights with a nonzero gate.
-      drops: δ, initial probability that a gate is zero: one for all layers, or one per layer.
-      grouping: Which weights share a gate.
+      drops: δ in (0, 1), initial probability of a zero gate: one for all layers, or one per layer.
+      grouping: Which weights share a gate. On use, an unknown layer raises ValueError.
 
     References:
       Louizos, Welling & Kingma 2018 (arXiv:1712.01312), sections 2.2 and 2.3.

@@ -41,8 +41,7 @@ def divergence(weight: jax.Array, log_variance: jax.Array) -> jax.Array:
 
 @divergence.defjvp
 def _slope(primals: tuple, tangents: tuple) -> tuple:
-    """Computes the derivative of `divergence` in closed form, five times faster than autodiff on
-    CPUs."""
+    """Derivative of `divergence` in closed form: on CPUs five times faster than autodiff."""
     (weight, log_variance), (d_weight, d_log_variance) = primals, tangents
     square = jnp.square(tree.wide(weight)) + _TINY
     slope = slope_by_log_alpha(jnp.exp(tree.wide(log_variance)) / square)
@@ -148,7 +147,10 @@ def variational(
       weight: Weight of the divergence at a step; 1 is the variational bound.
       images: Number of training examples.
       log_variance: Initial value of log σ².
-      masked: Whether masked weights have no noise and are excluded from the divergence.
+      masked: Whether inactive weights have no noise and are excluded from the divergence.
+
+    Raises:
+      ValueError: (on use) If a masked leaf is not the kernel of a layer that is called.
 
     References:
       Molchanov et al. 2017 (arXiv:1701.05369), equations 9 and 14.

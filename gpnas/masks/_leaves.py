@@ -17,6 +17,7 @@ from gpnas.masks.tree import (
     path_name,
 )
 
+#: Any pytree.
 Tree = Any
 
 
@@ -54,7 +55,8 @@ def init_masks(
       masked, a scalar True where it may not.
 
     Raises:
-      ValueError: If a leaf is not an array or a number, or a glob matches no leaf.
+      ValueError: If a leaf is not an array or a number, two leaves have the same path, or a glob
+        matches no leaf.
     """
     matches = matcher(where)
     paths = list(leaves_by_path(params))
@@ -102,13 +104,13 @@ def update_leaves(masks: Tree, leaves: Leaves) -> Tree:
 
     Args:
       masks: Masks as `init_masks` makes them.
-      leaves: `{path: bool array}` for the leaves to replace.
+      leaves: `{path: bool array}` for the leaves to replace; other paths are ignored.
     """
     return jax.tree.map_with_path(lambda path, mask: leaves.get(path_name(path), mask), masks)
 
 
 def apply(masks: Tree, params: Tree) -> Tree:
-    """Sets masked entries to zero by selection, so that NaN entries become zero, too.
+    """Sets inactive entries to zero by selection, so that NaN entries become zero, too.
 
     Args:
       masks: Masks, bool.

@@ -69,7 +69,7 @@ def plasticity(
       budget: Numbers of weights to grow and prune; by default `budget.track_density(churn)`.
       select: A structured selection among competing leaves, without costs, that respects k:
         `blocks`, not `n_of_m`; None: exactly the k highest scores.
-      seed_score: Score of the initial masks.
+      seed_score: Score of the initial masks; it must not use gradients, which are not known yet.
       seed_allocation: Splits the density at step 0; by default `allocation`.
       regrow: Whether weights that an update prunes may be grown in the same update, as in RigL.
       lookahead: Steps; an update at step t aims at the density at t + lookahead.
@@ -81,8 +81,8 @@ def plasticity(
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If a density is not in [0, 1], or (on init) if a structured selection is used
-        with `allocate.by_total_cost`.
+      ValueError: If `every` is below 1, or a density at the start or end is not in [0, 1]; on
+        init, if a structured selection is used with `allocate.by_total_cost`.
     """
     check_densities(density)
     budget = track_density(churn) if budget is None else budget

@@ -54,7 +54,8 @@ def sparsify(
     After each `optax.apply_updates`, inactive weights are exactly zero. Gradients must be dense
     gradients at the masked params, as any loop computes them. The optimizer gets masked gradients,
     and `masks` and `dense_grads` as extra arguments. A step without a mask update costs two
-    elementwise selections per masked leaf: of gradients and of updates.
+    elementwise selections per masked leaf, of gradients and of updates, and a third, of params, if
+    the optimizer reads them.
 
     Args:
       tx: The optimizer; see `transition` for those supported.
@@ -151,10 +152,13 @@ def masks_of(opt_state: Any) -> Any:
 
 
 def density_of(opt_state: Any) -> jax.Array:
-    """Returns () float32, the active fraction of all masked weights, from an optimizer's state.
+    """Returns () float32, `summary.density` of the masks in an optimizer's state.
 
     Args:
       opt_state: A state as for `masks_of`.
+
+    Raises:
+      ValueError: As `masks_of`.
     """
     return density(masks_of(opt_state))
 

@@ -25,7 +25,9 @@ from gpnas.masks import tree
 from gpnas.masks._leaves import masked_leaves, update_leaves
 from gpnas.masks.schedule import always, never, within
 
+#: Bool pytree of the params' structure; a scalar True where a leaf is not masked.
 Masks = Any
+#: State of a mask transform, any pytree.
 State = Any
 
 
@@ -70,7 +72,8 @@ class MaskContext:
 
     Attributes:
       step: () int32, number of steps before this one.
-      params: Parameters, zero where masked (unless a method keeps their values, as Top-KAST does).
+      params: Parameters; inactive weights are zero, unless the method keeps their values, as
+        Top-KAST does.
       grads: Dense gradients at the masked parameters, averaged over devices.
       key: Random key of this step.
       may_update: () bool, whether masks may change at this step; combinators restrict it. With the
@@ -178,6 +181,9 @@ def masked(transform: MaskTransform, where: tree.Filter) -> MaskTransform:
 
     Returns:
       A transform that treats all other leaves as not masked.
+
+    Raises:
+      ValueError: (on init) If the glob matches no leaf.
     """
     matches = tree.matcher(where)
 

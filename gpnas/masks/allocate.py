@@ -58,6 +58,9 @@ def uniform(dense: Sequence[str] = ()) -> Allocation:
 
     Args:
       dense: Path globs of leaves that stay dense; the density of the others is lower accordingly.
+
+    Raises:
+      ValueError: (on use) If a glob matches no leaf.
     """
     return _proportional(lambda path, shape: 1.0, dense=dense)
 
@@ -69,6 +72,9 @@ def erk(dense: Sequence[str] = (), axes: AxesTable | None = None) -> Allocation:
       dense: Path globs of leaves that stay dense.
       axes: `Axes` by path glob: several input (or output) axes count as one, and stacked layers are
         separate layers.
+
+    Raises:
+      ValueError: (on use) If a glob of `dense` matches no leaf.
 
     References:
       Mocanu et al. 2018 (arXiv:1707.04780); Evci et al. 2020 (arXiv:1911.11134), section 3.
@@ -86,10 +92,11 @@ def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
 
     Args:
       costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
-      power: Density of a leaf ∝ cost^−power. 0 spreads evenly; ½ minimises Σ 1/k under the budget.
+      power: Density of a leaf ∝ cost^−power. 0 gives every leaf the same density; ½ minimises
+        Σ size / density under the budget, if no leaf is dense.
 
     Raises:
-      ValueError: For a cost that is not positive and finite.
+      ValueError: For a cost that is not positive and finite; (on use) if a glob matches no leaf.
     """
 
     _check_costs("by_cost", costs.values())
@@ -103,16 +110,17 @@ def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
 def by_total_cost(costs: Mapping[str, float]) -> Allocation:
     """Lets all leaves compete by score per cost for a budget in cost.
 
-    The density is then a fraction of the total cost. The cost of the active weights is at most the
-    budget, and within the cost of one weight of it.
+    The density is then a fraction of the total cost. In units of the rounded costs, the cost of the
+    active weights is at most the budget, and within the cost of one weight of it.
 
     Args:
       costs: Cost of one weight (for example MACs per example) by path glob; 1 where none matches.
-        Costs are rounded up to whole units, so that a budget is never exceeded. The unit is the
-        greatest common divisor of whole costs, or larger if the total would reach 2³¹ units.
+        Costs are rounded up to whole units, and the budget is a fraction of the rounded total. The
+        unit is the greatest common divisor of whole costs, which is exact, or 2⁻³⁰ of the total
+        cost if costs are fractions or the divisor is smaller than that.
 
     Raises:
-      ValueError: For a cost that is not positive and finite.
+      ValueError: For a cost that is not positive and finite; (on use) if a glob matches no leaf.
     """
     _check_costs("by_total_cost", costs.values())
 
@@ -234,7 +242,7 @@ def part_of(density: jax.Array, size: int) -> jax.Array:
 
 @jax.jit  # calls outside of jit compile once
 def fill(ratio: jax.Array, weight: jax.Array, budget: jax.Array, full: Any = False) -> jax.Array:
-    """Water-filling: (leaves,) densities min(1, ε·ratio) with Σ weight·density = budget.
+    """Returns (leaves,) densities min(1, ε·ratio) with Σ weight·density = budget (water-filling).
 
     Args:
       ratio: (leaves,) float32, relative densities.

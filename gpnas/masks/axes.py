@@ -1,7 +1,7 @@
 """Axes of a weight: inputs, outputs, receptive field, and stacked layers.
 
-Shapes do not determine them. There is a convention by name, and a table by path glob, with
-`in_axis`, `out_axis` and `batch_axis` as in `jax.nn.initializers`::
+The shape of a leaf does not tell which axis is which. They follow from a convention by name, or
+from a table by path glob, with `in_axis`, `out_axis` and `batch_axis` as in `jax.nn.initializers`::
 
     axes = {"layers/*": Axes(batch_axis=0), "*proj/kernel": Axes(in_axis=0, out_axis=(1, 2))}
     masks = init_masks(params, axes=axes)
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from gpnas.masks import tree
 
+#: One axis, or several; negative numbers count from the last axis.
 Axis = int | tuple[int, ...]
 
 

@@ -36,6 +36,7 @@ class Counts(NamedTuple):
     prune: jax.Array
 
 
+#: `candidates → counts`; may be traced.
 Budget = Callable[[Candidates], Counts]
 
 

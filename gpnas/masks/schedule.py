@@ -171,10 +171,13 @@ def within(start: int, stop: int | None) -> Callable[[jax.Array], jax.Array]:
 
 
 def check_densities(density: Schedule) -> None:
-    """Checks that a schedule's first and last values are in [0, 1], unless they are traced.
+    """Checks that the values of a schedule at steps 0 and 2³⁰ are in [0, 1], unless traced.
+
+    Args:
+      density: The schedule. Its values at other steps are not checked.
 
     Raises:
-      ValueError: If it does not.
+      ValueError: If one of the two values is not in [0, 1].
     """
     for step in (0, 2**30):
         with jax.ensure_compile_time_eval():

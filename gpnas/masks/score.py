@@ -4,8 +4,9 @@ A score declares the running statistics that it needs, for example a moving aver
 and computes values from them at a mask update. Scores share statistics of the same name. All
 functions work on any pytree of arrays.
 
-`removal_cost` and `growth_gain` are in the same unit: both estimate a change of the loss by the
-local quadratic model L(w + δ) ≈ L + gδ + ½Fδ², so that active and inactive weights are comparable.
+`removal_cost` and `growth_gain` are in the same unit, that of the loss: both estimate a change of
+the loss by the local quadratic model L(w + δ) ≈ L + gδ + ½Fδ², so that active and inactive weights
+are comparable.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from gpnas.masks.finite import are_finite
 from gpnas.masks.schedule import Schedule, always, never
 from gpnas.masks.tree import wide
 
+#: A float pytree of the params' structure and shapes.
 Values = Any
 _SEEN = "observations"
 
@@ -36,8 +38,8 @@ class Score(NamedTuple):
 
     Attributes:
       name: Identifies the computation, including constants.
-      statistics: Running statistics by name, updated at every step; later ones may read earlier
-        ones.
+      statistics: Running statistics by name, updated at every step, or at those of a window (see
+        `plasticity`); later ones may read earlier ones.
       value: `(statistics, context) → scores`, float, of the params' structure and shapes.
       side: Of a score of units, the side whose entries it reads, see `gpnas.units.score`; empty for
         a score that reads none.
@@ -71,7 +73,8 @@ def observe(
       ctx: Context of the step.
 
     Returns:
-      The statistics after the step, and () bool, whether the gradients were finite.
+      The statistics after the step, and () bool, whether the gradients were finite; True if there
+      are no statistics.
     """
     if not kept:
         return {}, True
@@ -144,13 +147,27 @@ def bias_correction(decay: float, kept: Mapping[str, Any]) -> jax.Array:
 
 
 def mean_gradient(decay: float) -> dict[str, Statistic]:
-    """Statistic ḡ: exponential moving average of the dense gradient."""
+    """Returns {name: statistic ḡ}: exponential moving average of the dense gradient.
+
+    Args:
+      decay: Decay of the moving average, in [0, 1).
+
+    Raises:
+      ValueError: If `decay` is out of range.
+    """
     name = f"gradient@{decay}"
     return {name: _average(name, decay, lambda kept, ctx: ctx.grads)}
 
 
 def mean_square(decay: float) -> dict[str, Statistic]:
-    """Statistic G₂: exponential moving average of the squared dense gradient."""
+    """Returns {name: statistic G₂}: exponential moving average of the squared dense gradient.
+
+    Args:
+      decay: Decay of the moving average, in [0, 1).
+
+    Raises:
+      ValueError: If `decay` is out of range.
+    """
     name = f"gradient²@{decay}"
 
     def square(kept: Mapping[str, Any], ctx: MaskContext) -> Any:
@@ -182,7 +199,10 @@ def momentum(decay: float = 0.9) -> Score:
     """`|ḡ|`: sparse momentum's score for growth (arXiv:1907.04840).
 
     Args:
-      decay: Decay of the moving average ḡ.
+      decay: Decay of the moving average ḡ, in [0, 1).
+
+    Raises:
+      ValueError: If `decay` is out of range.
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
@@ -207,8 +227,11 @@ def fisher(decay: float = 0.99, batch_size: int = 1) -> Score:
     """½Fw² with the empirical Fisher F = B·G₂: increase of the loss on removal, at an optimum.
 
     Args:
-      decay: Decay of the moving average.
+      decay: Decay of the moving average, in [0, 1).
       batch_size: B, examples per gradient; G₂ of a mean over B examples is about F / B.
+
+    Raises:
+      ValueError: If `decay` is out of range.
 
     References:
       Theis et al. 2018 (arXiv:1801.05787); LeCun et al. 1989, Optimal Brain Damage.
@@ -226,8 +249,11 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
     """`U = |ḡ·w| + ½Fw²`, estimated increase of the loss if an active weight is removed.
 
     Args:
-      decay: Decay of the moving averages.
+      decay: Decay of the moving averages, in [0, 1).
       batch_size: B in F = B·G₂.
+
+    Raises:
+      ValueError: If `decay` is out of range.
     """
     curvature = fisher(decay, batch_size)
 
@@ -245,12 +271,15 @@ def removal_cost(decay: float = 0.9, batch_size: int = 1) -> Score:
 
 
 def growth_gain(decay: float = 0.9, batch_size: int = 1, epsilon: float = 1e-8) -> Score:
-    """V = ḡ² / 2(F + ε), estimated decrease of the loss if an inactive weight is grown.
+    """V = ḡ² / (2(F + ε)), estimated decrease of the loss if an inactive weight is grown.
 
     Args:
-      decay: Decay of the moving averages.
+      decay: Decay of the moving averages, in [0, 1).
       batch_size: B in F = B·G₂.
-      epsilon: Makes V = 0 for weights whose gradient is always zero.
+      epsilon: ε, positive; makes V = 0 for weights whose gradient is always zero.
+
+    Raises:
+      ValueError: If `decay` is out of range.
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
@@ -267,11 +296,14 @@ def growth_gain(decay: float = 0.9, batch_size: int = 1, epsilon: float = 1e-8) 
 
 
 def ema(score: Score, decay: float = 0.9) -> Score:
-    """Exponential moving average of a score, updated at every step.
+    """Exponential moving average of a score, updated at the steps at which statistics are.
 
     Args:
       score: The score to smooth.
       decay: Decay of the moving average, in [0, 1).
+
+    Raises:
+      ValueError: If `decay` is out of range.
     """
     name = f"ema({score.name})@{decay}"
 

@@ -134,13 +134,13 @@ def exact_top_k(
     """Selects exactly the k highest scores, or those whose costs sum to k.
 
     Args:
-      scores: An array or a pytree of arrays, any float dtype; all leaves compete. NaN is never
-        selected; -inf may be.
+      scores: An array or a pytree of arrays, any float dtype, compared as float32; all leaves
+        compete. NaN is never selected; -inf may be.
       k: () int, may be traced; clipped to the number of elements that can be selected.
       key: Random key that breaks ties.
       where: Bool pytree of the same structure; elements that are False are never selected.
-      costs: Pytree of the same structure, the cost of one element of each leaf, a positive int; k
-        is then a cost. The highest scores are selected until the next one would exceed k.
+      costs: Pytree of the same structure, the cost of one element of each leaf, a positive Python
+        int; k is then a cost. The highest scores are selected until the next one would exceed k.
       over: With costs, whether this next element is selected, too, unless the sum is already k.
 
     Returns:
@@ -240,7 +240,7 @@ def n_of_m(n: int, m: int, axes: AxesTable | None = None) -> Select:
     """N:M sparsity as a selection: keeps the n highest of every m neighbouring inputs.
 
     Args:
-      n, m: Kept weights, and size of a group.
+      n, m: Numbers of kept weights and of all weights in a group.
       axes: `Axes` by path glob. A leaf with one axis has its inputs along it.
 
     Returns:

@@ -34,7 +34,10 @@ def active_counts(masks: Any) -> dict[str, jax.Array]:
 
 
 def density(masks: Any) -> jax.Array:
-    """Returns () float32, the active fraction of all masked weights; may be traced."""
+    """Returns () float32, the active fraction of the weights of all masked leaves; may be traced.
+
+    It is 0 if there is no masked leaf.
+    """
     leaves = masked_leaves(masks)
     total = sum(leaf.size for leaf in leaves.values())
     return tree.total(leaves.values()) / max(total, 1)
@@ -56,6 +59,9 @@ def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Arra
     Args:
       masks: Masks.
       axes: `Axes` by path glob.
+
+    Raises:
+      ValueError: If a glob of `axes` matches no masked leaf.
     """
     leaves = masked_leaves(masks)
     tree.check_globs("axes", axes or {}, leaves)
@@ -72,7 +78,10 @@ def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Arra
 
 
 def layers(masks: Any) -> list[LeafSummary]:
-    """Returns one summary per masked leaf, in natural order; runs on the host."""
+    """Returns one summary per masked leaf, in natural order; runs on the host.
+
+    Inputs and outputs are those of the convention by name (`Axes`).
+    """
     counts = jax.device_get(_counts(masks))  # of one program
     return [
         LeafSummary(path, tuple(mask.shape), *map(int, counts[path]))

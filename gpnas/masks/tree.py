@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+#: Any pytree.
 Tree = Any
 _Value = TypeVar("_Value")
 _Node = TypeVar("_Node")
+#: `{path: leaf}`.
 Leaves = dict[str, jax.Array]
 #: A glob of paths, or a function `(path, leaf) → bool`.
 Filter = str | Callable[[str, jax.Array], bool]

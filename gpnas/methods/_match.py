@@ -43,14 +43,15 @@ def match_flops(
     Args:
       settings: As for `build`.
       target: Training FLOPs, relative to dense training of the masked layers.
-      field: Field of the method on which the cost depends monotonically, for example `first` of
-        GMP and GraNet, or `peak` of development.
+      field: Real-valued field of the method on which the cost depends monotonically, for example
+        `first` of GMP and GraNet, or `peak` of development.
       between: Minimum and maximum of the field.
       total_steps: Length of the run.
       **run: Other arguments of `build`.
 
     Returns:
-      The settings; their cost is within 0.1 % of the target.
+      The settings with the field that root finding returns, to a relative error of 10⁻⁴. The cost
+      is not checked: it may miss the target if it changes in jumps, as with `stop_at`.
 
     Raises:
       UserError: As `build`, and if no value in the range has this cost.

@@ -20,6 +20,7 @@ from gpnas.masks import (
     when,
 )
 
+#: `(masks, mask state) → masks`.
 MaskFn = Callable[[Any, Any], Any]
 
 
@@ -118,8 +119,7 @@ class Method(NamedTuple):
         return masks if self.update_mask is None else self.update_mask(masks, state)
 
     def nonzero(self, masks: Any, state: Any) -> Any:
-        """Returns masks of the weights that may be nonzero: `zero_mask`, or the masks
-        themselves."""
+        """Returns masks of the weights that may be nonzero: `zero_mask`, or the masks."""
         return masks if self.zero_mask is None else self.zero_mask(masks, state)
 
 

@@ -1,7 +1,6 @@
 """Development: coupled growth and pruning, by analogy with the developing brain.
 
-The density overshoots and then declines. Growth and pruning happen in the same mask updates, and
-their scores have the same unit.
+The density overshoots and then declines. Weights are grown and pruned in the same mask updates.
 """
 
 from typing import Literal
@@ -37,18 +36,20 @@ def development(
 
     The density follows the developmental curve (overshoot, then decline). At each mask update,
     (R + Δ)/2 weights are grown and (R − Δ)/2 are pruned, with Δ the change of the number of active
-    weights and R the exchanged number. Scores are estimated changes of the loss.
+    weights and R the exchanged number. The scores `removal_cost` and `growth_gain` estimate changes
+    of the loss; by default, weights are pruned by magnitude.
 
     Args:
       density: Final density, in (0, 1]; also that of the random initial masks.
       total_steps: Length of the run.
       batch_size: Examples per step, for the empirical Fisher.
-      peak: Height of the overshoot as a multiple of `density`.
+      peak: Highest density as a multiple of `density`; their product is at most 1.
       peak_at, stop_at: Times at which the peak and the final density are reached, as fractions of
         the run.
-      churn: ρ₀, initial exchanged fraction of active weights; cosine decay. 0: the pipeline.
+      churn: ρ₀, initial exchanged fraction of active weights, half of it grown, half pruned; cosine
+        decay. With 0, each mask update either grows or prunes, as in `pipeline`.
       drop, grow: Names of the scores for pruning and growth.
-      decay: Decay of the moving averages of the gradient and its square.
+      decay: Decay of the moving averages of the gradient and its square, in [0, 1).
       every: Steps between mask updates.
       window: Steps before each mask update in which statistics of the dense gradient are updated.
       allocation: Splits the density over leaves; with `global_`, leaves compete.

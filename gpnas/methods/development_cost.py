@@ -25,6 +25,7 @@ from gpnas.units import (
     relative_costs,
 )
 
+#: Points `(fraction of the run, active cost)`.
 Curve = Annotated[tuple[tuple[float, float], ...], In(0, 1)]
 
 
@@ -55,6 +56,7 @@ def development_cost(
       curve: Points `(fraction of the run, active cost)`; the cost is a fraction of the whole
         network's and is interpolated geometrically. The first point is at the start of the run. If
         its cost is below 1, the initial units are random, with the same fraction in each layer.
+        Masks no longer change after the last point.
       total_steps: Length of the run.
       batch_size: Examples per step, for the empirical Fisher.
       groups: Unit groups of the current network.
@@ -73,7 +75,8 @@ def development_cost(
 
     Raises:
       UserError: If the curve does not start at 0, its times decrease, a cost is 0 or below the
-        minimum, or the network has no units to prune.
+        minimum, `table` is missing or unreadable for "latency" or given for another cost, or the
+        network has no units to prune.
 
     References:
       Molchanov et al. 2019 (arXiv:1906.10771) for pruning across layers; Evci et al. 2022, GradMax
@@ -147,8 +150,7 @@ def with_costs(groups: UnitGroups, costs: CostModel) -> UnitGroups:
 
 
 def cost_schedule(curve: Curve, total_steps: int) -> tuple[schedule.Schedule, int]:
-    """Returns the cost schedule, as a fraction of the whole network's, and the last point's
-    step."""
+    """Returns the cost relative to the whole network's as a schedule, and its last step."""
     points = [(round(at * total_steps), level) for at, level in curve]
     return schedule.log_linear(points), points[-1][0]
 

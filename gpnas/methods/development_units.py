@@ -36,7 +36,7 @@ def development_units(
     """Couples growth and pruning of units in the same mask updates.
 
     The active fraction of each group of units follows the developmental curve. Units with the
-    lowest `U = |Σ ḡw| + ½ΣFw²` are pruned, and units with the highest `V = Σ ḡ²/2(F + ε)` are
+    lowest `U = |Σ ḡw| + ½ΣFw²` are pruned, and units with the highest `V = Σ ḡ² / (2(F + ε))` are
     grown, with sums over the outgoing weights of a unit. An inactive unit keeps its incoming
     weights and is computed, but its outgoing weights are zero; V is computed from their gradient. A
     grown unit starts with zero outgoing weights, which preserves the function of the network.

@@ -63,7 +63,8 @@ def lottery(
       total_steps: Length of the run, over all trainings.
       rounds: Number of prunings.
       fraction: Fraction of a leaf's active weights that is pruned per round.
-      last_fraction: `fraction` of the last leaf.
+      last_fraction: `fraction` of the last leaf in the natural order of paths, which should be the
+        output layer.
       rewind_at: Step to which tickets are rewound, as a fraction of the first training.
       controls: Whether controls are trained.
 

@@ -62,8 +62,8 @@ def npn_expand(
 ) -> Method:
     """Starts with a few hidden units per layer and grows units by the validation loss.
 
-    Whenever the validation loss is below that at the last expansion, the gate of the next unit of
-    each layer, in index order, is set to an open probability of one half.
+    While gates are trained, whenever the validation loss is below that at the last expansion, the
+    gate of the next unit of each layer, in index order, is set to an open probability of one half.
 
     Args:
       total_steps, images, penalties, decay, start_at, stop_at, every: As for `npn_sparsify`.

@@ -20,8 +20,8 @@ def pipeline(
 ) -> Method:
     """Grows by `|g|` until the peak, then prunes by `|w|`; never both in one mask update.
 
-    An ablation of `development`: the same curve and mask updates, without churn and with scores of
-    different units.
+    A control of `development`: the same form of the density curve, but no churn, and growth by the
+    gradient of one batch. The defaults of `peak_at` differ.
 
     Args:
       density: Final density, in (0, 1].

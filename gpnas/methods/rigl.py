@@ -19,9 +19,10 @@ def rigl(
     Args:
       density: Fraction of active weights, in (0, 1].
       total_steps: Length of the run.
-      fraction: α, initial exchanged fraction of active weights; cosine decay.
+      fraction: α, initial fraction of active weights that a mask update prunes; it grows as many.
+        Cosine decay.
       every: ΔT, steps between mask updates.
-      stop_at: End of the exchange, as a fraction of the run.
+      stop_at: End of mask updates, as a fraction of the run.
       allocation: Splits the density over leaves.
 
     References:

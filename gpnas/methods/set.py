@@ -16,7 +16,7 @@ def set_(
 
     Args:
       density: Fraction of active weights, in (0, 1].
-      fraction: ζ, exchanged fraction of active weights per mask update.
+      fraction: ζ, fraction of active weights that each mask update prunes; it grows as many.
       every: Steps between mask updates.
       allocation: Splits the density over leaves.
 

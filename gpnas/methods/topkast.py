@@ -18,12 +18,15 @@ def topkast(
     every: Count,
     allocation: allocate.Allocation = allocate.uniform(),
 ) -> Method:
-    """Computes the forward pass with the largest weights (set A); the next largest (B) are trained,
-    too.
+    """Computes the forward pass with the largest weights, and trains the next largest as well.
+
+    The forward pass uses set A. The optimizer updates set B, which includes A. Inactive weights
+    keep their values.
 
     Args:
       density: D, density of the forward pass, in (0, 1].
-      extra: M, fraction of further weights that are updated; density + extra is at most 1.
+      extra: M, fraction of all weights that is updated in addition; B has density + extra, at most
+        1.
       decay: Decay of the exploration regularizer.
       every: Steps between mask updates.
       allocation: Splits the densities over leaves.
@@ -57,7 +60,15 @@ def topkast(
 
 
 def exploration(decay: float, density: float) -> optax.GradientTransformationExtraArgs:
-    """Applies weight decay that is 1/density times stronger on inactive weights (equation 3)."""
+    """Applies weight decay that is 1/density times stronger on inactive weights (equation 3).
+
+    Args:
+      decay: Decay of active weights.
+      density: Density of the forward pass, in (0, 1].
+
+    Returns:
+      A transformation whose `update` needs `params` and the extra argument `masks`.
+    """
 
     def update_fn(
         updates: Any, state: Any, params: Any, *, masks: Any, **extra_args: Any

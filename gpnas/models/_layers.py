@@ -114,14 +114,23 @@ CONVOLUTIONS: dict[str, Callable[..., jax.Array] | None] = {"xla": None, "im2col
 
 
 def resolve_conv(kind: str) -> str:
-    """Resolves "auto" to the fastest kind of convolution for the default backend."""
+    """Resolves "auto" to the fastest kind of convolution for the default backend.
+
+    Args:
+      kind: A key of `CONVOLUTIONS`, returned unchanged, or "auto": "im2col" on a CPU, else "xla".
+    """
     if kind != "auto":
         return kind
     return "im2col" if jax.default_backend() == "cpu" else "xla"
 
 
 def conv_without_bias(dtype: jax.typing.DTypeLike, kind: str) -> Callable[..., nn.Conv]:
-    """Returns a constructor of convolutions without bias, computed in `dtype`."""
+    """Returns a constructor of convolutions without bias.
+
+    Args:
+      dtype: Dtype of the computation.
+      kind: A key of `CONVOLUTIONS`.
+    """
     return functools.partial(
         nn.Conv, use_bias=False, dtype=dtype, conv_general_dilated=CONVOLUTIONS[kind]
     )
@@ -130,7 +139,13 @@ def conv_without_bias(dtype: jax.typing.DTypeLike, kind: str) -> Callable[..., n
 def batch_norm(
     train: bool, dtype: jax.typing.DTypeLike, axis_name: str | None
 ) -> Callable[..., nn.BatchNorm]:
-    """Returns a constructor of batch norms, which use statistics of the batch in training."""
+    """Returns a constructor of batch norms with momentum 0.9.
+
+    Args:
+      train: Whether to normalize by the batch's statistics and update the running ones.
+      dtype: Dtype of the computation.
+      axis_name: Mapped axis over whose devices statistics are averaged; None: of one device.
+    """
     return functools.partial(
         nn.BatchNorm, use_running_average=not train, momentum=0.9, dtype=dtype, axis_name=axis_name
     )

@@ -10,6 +10,11 @@ from gpnas.models._layers import CONVOLUTIONS, max_pool
 class LeNet300(nn.Module):
     """LeNet-300-100: two hidden layers; 266,200 weights on 28 × 28 images and ten classes.
 
+    Attributes:
+      num_classes: Number of outputs.
+      widths: Units of each hidden layer, one or more.
+      dtype: Dtype of the computation; parameters are float32.
+
     References:
       LeCun et al. 1998, Gradient-based learning applied to document recognition.
     """
@@ -29,7 +34,14 @@ class LeNet300(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """Caffe's LeNet-5, 20-50-500; 430,500 weights on 28 × 28 × 1 images and ten classes."""
+    """Caffe's LeNet-5, 20-50-500; 430,500 weights on 28 × 28 × 1 images and ten classes.
+
+    Attributes:
+      num_classes: Number of outputs.
+      widths: Filters of the two convolutions, and units of the hidden dense layer.
+      dtype: Dtype of the computation; parameters are float32.
+      conv: "xla" or "im2col", the implementation of convolutions.
+    """
 
     num_classes: int = 10
     widths: tuple[int, int, int] = (20, 50, 500)

@@ -37,8 +37,11 @@ class Model(NamedTuple):
 
 
 def linen(module: nn.Module) -> Model:
-    """Converts a Flax Linen module to a `Model`, with the calling convention of
-    `gpnas.models.call`."""
+    """Converts a Flax Linen module to a `Model`.
+
+    Args:
+      module: A module with the calling convention of `gpnas.models.call`.
+    """
 
     def apply_fn(variables: Any, inputs: Any, key: jax.Array | None) -> tuple[Any, dict[str, Any]]:
         if key is None:

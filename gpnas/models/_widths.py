@@ -126,8 +126,7 @@ def _axes_of(group: Any) -> dict[Axis, float]:
 def _units_added(
     base: Mapping[str, tuple], shapes: Mapping[str, tuple], counts: list[dict[Axis, float]]
 ) -> np.ndarray:
-    """Returns (groups,) added units that explain a change of shapes; zeros if other axes
-    changed."""
+    """Returns (groups,) added units that explain a change of shapes; zeros if there are none."""
     none = np.zeros(len(counts))
     if base.keys() != shapes.keys() or any(len(base[p]) != len(shapes[p]) for p in base):
         return none

@@ -23,6 +23,7 @@ class Layers(NamedTuple):
     norm: Callable[..., nn.Module]
 
 
+#: `(module, index in EDGES, input) → output`.
 Edge = Callable[[nn.Module, int, jax.Array], jax.Array]
 
 

@@ -103,6 +103,5 @@ class FigureSpec:
 
 
 def columns_for(n: int) -> int:
-    """Returns the number of columns for n equal panels that avoids a single panel in the last
-    row."""
+    """Returns the number of columns for n equal panels: the last row has few empty places."""
     return n if n <= 3 else min((4, 3), key=lambda c: (-n % c, -c))

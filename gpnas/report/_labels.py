@@ -156,8 +156,10 @@ _NEAR = 8
 
 
 def _offsets(width: float, height: float) -> np.ndarray:
-    """Returns lower left corners of a text relative to its point: `_NEAR` close ones, then far
-    ones."""
+    """Returns (n, 2) lower left corners of a text, relative to its point.
+
+    The first `_NEAR` are close to the point.
+    """
     right, left, middle = 9, -9 - width, -height * 0.4
     close = [(right, middle), (left, middle), (-width / 2, 9), (-width / 2, -9 - height)]
     close += [(x, y) for x in (7, -7 - width) for y in (7, -7 - height)]

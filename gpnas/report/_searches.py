@@ -48,7 +48,7 @@ def _length_at(entry: Mapping[str, Any], evaluations: str) -> float:
 
 
 def search_unit(run: Run) -> str:
-    """Returns the unit of a search's length."""
+    """Returns the unit of a search's length: its record's `unit`, else steps or evaluations."""
     own = "training steps" if formatting.number(run.record, "steps") is not None else _EVALUATIONS
     return formatting.shorten(str(formatting.dig(run.record, "unit") or own), 40)
 

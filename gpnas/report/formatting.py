@@ -24,10 +24,10 @@ def dig(record: Any, *path: str) -> Any:
 
 
 def as_number(value: Any) -> float | None:
-    """Returns a finite float, or None for anything else: booleans, NaN, numbers whose squares
-    overflow.
+    """Returns a finite float, or None for anything else.
 
-    Numbers smaller than the inverse of the largest float are zero.
+    Booleans, NaN, and numbers whose squares overflow give None. Numbers smaller in
+    magnitude than 1 / `LARGEST` give zero.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -121,8 +121,7 @@ def few(value: float | None) -> str:
 
 
 def percent_text(share: float | None) -> str:
-    """Formats a fraction in [0, 1] as a percentage with a few digits: `2.00 %`, `0.50 %`, `100
-    %`."""
+    """Formats a fraction in [0, 1] as a percentage with a few digits: `2.00 %`, `0.50 %`."""
     return MISSING if share is None else f"{digits(100 * share)} %"
 
 

@@ -15,8 +15,8 @@ class Trial(NamedTuple):
       metrics: Finite values by name; strategies minimise them. None while the trial is being
         evaluated, and if it failed.
       parent: Number of the parent trial; None if the architecture was sampled.
-      repeats: Number of an earlier trial of the same architecture, whose metrics or failure it
-        shares.
+      repeats: Number of an earlier trial of the same architecture and budget, whose metrics or
+        failure it shares; None if there is none.
       budget: Cost limit of the evaluation, in the search's own unit; 0 if the search has no
         budgets.
       failed: Reason of a failure; None if the trial has not failed.

@@ -30,7 +30,9 @@ class Recipe(NamedTuple):
       replicas: Number of networks per candidate with different seeds, trained together; its error
         is their mean.
       batch_size: Images per step.
-      learning_rate, momentum, weight_decay: As for `Rule`.
+      learning_rate: Initial learning rate of SGD; cosine decay to zero.
+      momentum: Momentum of SGD, in [0, 1).
+      weight_decay: Weight decay of weights, not of biases or scales; 0 or more.
     """
 
     steps: Count = 200

@@ -30,6 +30,7 @@ class Failed(NamedTuple):
     reason: str
 
 
+#: The metrics of a candidate, or the reason of its failure.
 Outcome = Mapping[str, float] | Failed
 
 
@@ -51,8 +52,7 @@ def attempt(evaluate: Callable[[], Any]) -> Any:
 
 
 def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:
-    """Returns the trial with its outcome: finite metrics including the needed ones, or a
-    failure."""
+    """Returns the trial with its metrics; failed if one is not finite or a needed one missing."""
     if isinstance(outcome, Failed):
         return trial._replace(failed=outcome.reason)
     for name in needed:

@@ -33,8 +33,9 @@ def open_study(
     grace: int = GRACE,
     maximised: Collection[str] = (),
 ) -> optuna.Study:
-    """Creates a study, or resumes one with the same settings (the number of evaluations may
-    differ).
+    """Creates a study, or resumes one with the same settings.
+
+    The number of evaluations may differ.
 
     Args:
       storage: Database URL of SQLAlchemy.

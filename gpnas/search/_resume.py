@@ -31,8 +31,7 @@ def check_settings_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) 
 
 
 def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields values by dotted path; of a table's path only the kind, since digests cover its
-    content."""
+    """Yields (dotted path, value); of a table only the kind, since digests cover its content."""
     for name, value in settings.items():
         here = f"{path}{name}"
         if isinstance(value, Mapping):

@@ -17,6 +17,7 @@ from gpnas.search._outcome import (
     exhausted,
 )
 
+#: Metrics by name.
 Metrics = Mapping[str, float]
 #: `trial → metrics`, for a trial without metrics.
 Evaluate = Callable[[Trial], Metrics]
@@ -43,17 +44,18 @@ def search(
     stop: Callable[[Trial], bool] = lambda trial: False,
     failures: int = FAILURES,
 ) -> list[Trial]:
-    """Evaluates proposals until `evaluations` distinct architectures have been evaluated.
+    """Evaluates proposals until `evaluations` distinct candidates have been evaluated.
 
-    Repeated architectures take their metrics from the history. Resuming is deterministic: the
-    random numbers of a trial depend only on the seed and the trial's index. The search also ends
-    after 1,000 trials without a new architecture.
+    A candidate is a pair of architecture and budget. Repeated candidates take their metrics from
+    the history. Resuming is deterministic: the random numbers of a trial depend only on the seed
+    and the trial's index. The search also ends after 1,000 consecutive repeats.
 
     Args:
       propose: The strategy.
       evaluate: `trial → metrics`, lower is better. A trial fails if this raises, or if a metric is
         not finite.
-      evaluations: Number of distinct architectures to evaluate, including those in `history`.
+      evaluations: Number of distinct candidates to evaluate, including those in `history`, not
+        counting failed ones.
       seed: Seed of all random numbers.
       history: History to resume.
       stop: `trial → whether to end the search after it`.
@@ -146,6 +148,8 @@ def simulate(
     failures: int = FAILURES,
 ) -> list[tuple[float, Trial]]:
     """Simulates a search by many workers with a simulated clock; results are deterministic.
+
+    Unlike `search`, it evaluates repeated architectures again.
 
     Args:
       propose: The strategy; running trials have no metrics yet.

@@ -134,6 +134,9 @@ def only(space: Space, architectures: Sequence[Any]) -> Space:
     Args:
       space: A space that contains them.
       architectures: Two or more distinct ones.
+
+    Returns:
+      The smaller space; its `check` raises UserError for another architecture.
     """
     kept = set(architectures)
 

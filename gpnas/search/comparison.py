@@ -22,11 +22,15 @@ def make_config(
     """Builds the config of a comparison, for a config file.
 
     Args:
-      config: Config of a search, as in configs/searches; its strategy is replaced.
+      config: Config of a search, as in configs/searches. It is changed in place: its strategy and
+        seed are removed.
       name: Name of the study; its records go to results/NAME.
       arms: Sections and fields that differ from `config`, by name of the arm: `{"strategy":
         {"name": "lanas"}, "training": {"inherit": False}}`.
       seeds: Number of seeds, from 0.
+
+    Returns:
+      The config.
     """
     del config.strategy, config.seed
     config.study = name
@@ -45,6 +49,7 @@ def compare(config: ConfigDict, results: str) -> pathlib.Path:
 
     Raises:
       UserError: If any arm or setting is invalid; nothing was searched then.
+      TooManyFailures: As `search_together`; records of finished searches are kept.
     """
     plans(config)  # validates before anything is written
     path = records_path(results, config.study)

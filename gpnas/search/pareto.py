@@ -44,7 +44,10 @@ def crowding(objectives: np.ndarray) -> np.ndarray:
     """Returns the crowding distance of each point of one front; inf at its ends.
 
     Args:
-      objectives: (points, objectives).
+      objectives: (points, objectives), at least one point.
+
+    Returns:
+      (points,) float64.
 
     References:
       Deb et al. 2002, NSGA-II, section III.

@@ -38,8 +38,9 @@ _LIVE = (_State.COMPLETE, _State.RUNNING, _State.WAITING, _State.FAIL)
 
 @reached(KEPT)
 def check_digests(study: optuna.Study, digests: Mapping[str, str]) -> None:
-    """Checks that the inputs of a search are those its study began with; the first call stores
-    them.
+    """Checks that the inputs of a search are those its study began with.
+
+    The first call for a study stores them.
 
     Args:
       study: From `open_study` or `join_study`.

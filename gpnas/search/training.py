@@ -45,8 +45,9 @@ def trained(
     seed: int = 0,
     training: Training = CLASSIFICATION,
 ) -> EvaluateAll:
-    """Evaluates by training; candidates of equal shape and length train together under `vmap`.
+    """Makes an evaluation that trains candidates and measures them on the validation set.
 
+    Candidates with networks of one shape and equal numbers of steps train together under `vmap`.
     A trial with a budget trains for that many steps in total; if its parent has the same
     architecture, training is resumed. Random numbers of a candidate depend only on its
     architecture, budget and the seed, so resuming a search is deterministic.

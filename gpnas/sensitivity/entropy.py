@@ -13,7 +13,14 @@ _EDGE = 1e-4
 
 
 def psp_entropy(forward: Forward, params: Any, masks: Any, classes: int) -> dict[str, float]:
-    """Returns the mean state entropy of each layer's neurons in bits, by path, for `analysis`."""
+    """Returns the mean state entropy of each layer's neurons in bits, by path, for `analysis`.
+
+    Args:
+      forward: Forward pass of a labelled batch.
+      params: Masked parameters.
+      masks: Unused; an argument of all analyses.
+      classes: Number of classes.
+    """
     del masks
 
     @jax.jit

@@ -3,6 +3,9 @@
 A neuron is an output of a layer with a `kernel`: a unit of a dense layer, or a filter of a
 convolution (averaged over positions). Pre-activations are read by a Flax interceptor, which works
 for any Linen model.
+
+`exact`, `lower_bound`, `upper_bound` and `local` take `forward`, the forward pass of a batch
+(`gpnas.gates.Forward`), and `params`. They return `{path of the kernel: (neurons,) float32}`.
 """
 
 from typing import Any
@@ -52,8 +55,10 @@ def pre_activations(forward: Forward, params: Any) -> Neurons:
 
 
 def exact(forward: Forward, params: Any) -> Neurons:
-    """Computes `S_i = (1/C) · Σ_k |∂y_k/∂p_i|`, averaged over the batch, in one batched backward
-    pass.
+    """Computes `S_i = (1/C) · Σ_k |∂y_k/∂p_i|`, averaged over the batch.
+
+    C is the number of outputs y_k; p_i is the pre-activation. It takes one backward pass, batched
+    over outputs.
 
     References:
       Tartaglione et al. 2021, SeReNe (arXiv:2102.03773), equation 3.
@@ -144,8 +149,7 @@ def on_incoming(neurons: Any) -> Any:
 
 
 def _pull(forward: Forward, params: Any) -> tuple[Any, jax.Array]:
-    """Returns the function from cotangents of the logits to those of pre-activations, and the
-    logits."""
+    """Returns `cotangent of the logits → cotangents of pre-activations`, and the logits."""
     paths = kernel_paths(params)
     shapes = jax.eval_shape(lambda: pre_activations(forward, params))
     zeros = {p: jnp.zeros(shapes[p].shape, shapes[p].dtype) for p in paths if p in shapes}

@@ -29,6 +29,9 @@ def params_ema(decay: float) -> optax.GradientTransformation:
 
     Args:
       decay: Decay of the average, in [0, 1).
+
+    Raises:
+      ValueError: On update, if `params` is missing.
     """
 
     def init_fn(params: Any) -> EmaState:

@@ -120,7 +120,16 @@ def discover_units(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -
 
 
 def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:
-    """Returns the shapes of the network's variables; an error names the invalid field."""
+    """Returns the shapes of the network's variables.
+
+    Args:
+      task: The task.
+      config: Section `model` of the config, for the message.
+      one: Shape and dtype of one example's inputs.
+
+    Raises:
+      UserError: If the network cannot be initialised for these inputs; names the invalid field.
+    """
 
     def init(*shape: int) -> Any:
         inputs = jax.ShapeDtypeStruct((1, *shape), one.dtype)

@@ -44,7 +44,7 @@ def base(**method: Any) -> ConfigDict:
     config.data.length = 128  # of text:PATH: characters per sequence
 
     config.model = ConfigDict()
-    config.model.name = "lenet300"  # lenet300, lenet5, resnet
+    config.model.name = "lenet300"  # or lenet5, convnet, cellnet, resnet, module:function
     config.model.dtype = "float32"  # of the computation; bfloat16 on TPU and GPU
     config.model.axes = ConfigDict()  # {glob: in_axis, out_axis, batch_axis}, see docs/tutorial.md
     config.model.conv = "auto"  # im2col or xla; auto: im2col on a CPU, xla elsewhere

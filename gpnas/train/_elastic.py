@@ -221,8 +221,11 @@ def _in_widths(plan: Plan, tree: Any, units: Mapping[str, Any], widths: Mapping[
 
 
 def _make_initialize(plan: Plan) -> Callable[[TrainState], TrainState]:
-    """Returns a function that initializes inactive units without weights; no output depends on
-    them. It is called after each chunk of steps, so its programs are compiled once."""
+    """Returns a function that initializes inactive units without weights.
+
+    No output depends on these units. The function is called after each chunk of steps, so its
+    programs are compiled once.
+    """
     groups, draw = groups_in_collection(plan.groups), jit_once(plan.task.init)
 
     @jit_once

@@ -115,7 +115,11 @@ def write_settings(settings: FrontSettings, folder: pathlib.Path) -> None:
 def relative_levels(
     config: ConfigDict, settings: FrontSettings, folder: pathlib.Path, data: Dataset
 ) -> tuple[tuple[float, ...], units.LatencyTable | None]:
-    """Returns the levels as fractions of the full cost; latencies of layers are measured."""
+    """Returns the levels as fractions of the full cost; latencies of layers are measured.
+
+    Raises:
+      UserError: If a latency is out of the range of the network's.
+    """
     if settings.front_by != _LATENCY:
         return settings.front, None
     probe = main_config(config, settings._replace(front_by="macs"), [1.0] * len(settings.front))
@@ -278,7 +282,11 @@ def equal_epochs(
 def uniform_units(
     plan: Plan, level: float, kind: str, table: units.LatencyTable | None = None
 ) -> dict[str, np.ndarray]:
-    """Returns masks of the largest fraction of all groups whose cost is at most `level`."""
+    """Returns masks of the largest fraction of all groups whose cost is at most `level`.
+
+    Raises:
+      UserError: If one unit of each group costs more.
+    """
     model = plan.supernet.costs
     assert model is not None
 

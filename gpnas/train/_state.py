@@ -17,7 +17,7 @@ class TrainState:
 
     Attributes:
       step: () int32, number of steps done.
-      params: Parameters; zero where masked, unless the method keeps the values of inactive weights.
+      params: Parameters; inactive weights are zero, unless the method keeps their values.
       masks: Bool, of the params' structure; a scalar True where a leaf is not masked.
       mask_state: State of the mask transform.
       opt_state: State of the optimizer.

@@ -79,7 +79,8 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
       config: Config from `study`.
 
     Raises:
-      UserError: If there are no seeds, a seed or density occurs twice, or an arm is unknown.
+      UserError: If a field is unknown, missing or of another type, there are no seeds, a seed or
+        density occurs twice, or an arm is unknown.
     """
     default = study("", {})
     default.arms = ConfigDict()
@@ -222,7 +223,12 @@ def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
 
 
 def data_of(config: ConfigDict, loaded: dict[str, Dataset]) -> Dataset:
-    """Returns the data set of a config, from those already loaded, or loads and adds it."""
+    """Returns the data set of a config, from those already loaded, or loads and adds it.
+
+    Args:
+      config: Config of a run.
+      loaded: Data sets by their fields as JSON; extended in place.
+    """
     fields = {"data": config.data.to_dict() | {"augment": ""}, "task": config.task.name}
     source = json.dumps(fields, sort_keys=True)  # the task determines the kind of targets
     loaded[source] = loaded.get(source) or load_data(config)
@@ -230,7 +236,7 @@ def data_of(config: ConfigDict, loaded: dict[str, Dataset]) -> Dataset:
 
 
 def run_key(config: Mapping[str, Any]) -> str:
-    """Returns `config_key` as text."""
+    """Returns `config_key` of a run's config as JSON; two runs with the same key are the same."""
     return json.dumps(config_key(config), sort_keys=True)
 
 

@@ -147,7 +147,8 @@ def classification(
 
     Args:
       model: A network with (batch, classes) logits.
-      label_smoothing: α of Szegedy et al. 2016 (arXiv:1512.00567), section 7; training only.
+      label_smoothing: α of Szegedy et al. 2016 (arXiv:1512.00567), section 7, in [0, 1); training
+        only.
     """
 
     def smoothed(logits: jax.Array, targets: jax.Array) -> jax.Array:

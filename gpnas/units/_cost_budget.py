@@ -19,6 +19,7 @@ from gpnas.units.cost import (
     unit_latency,
 )
 
+#: `{group: (size,)}`: bool masks, or values of units.
 Units = dict[str, jax.Array]
 
 
@@ -48,6 +49,9 @@ def relative_costs(
       model: Costs of the whole network's units, see `cost_model`.
       kind: "params", "macs", "flops", or "latency".
       table: For "latency", see `measure_layers`.
+
+    Raises:
+      UserError: For an unknown kind, or a layer that the table lacks.
     """
     total: Any = total_cost
     marginal: Any = unit_cost
@@ -163,14 +167,12 @@ class _Counts(NamedTuple):
         return jnp.maximum(down, self.least[name]).astype(jnp.int32)
 
     def fewer(self, name: str, mask: jax.Array) -> jax.Array:
-        """Returns how many units are pruned together to reach an allowed number; 0 at the
-        fewest."""
+        """Returns how many units to prune to reach the next allowed number; 0 at the fewest."""
         count = jnp.sum(mask, dtype=jnp.int32)
         return jnp.maximum(count - self.at_most(name, count - 1), 0)
 
     def more(self, name: str, mask: jax.Array) -> jax.Array:
-        """Returns how many units are grown together to reach an allowed number; 0 at the full
-        size."""
+        """Returns how many units to grow to reach the next allowed number; 0 at the full size."""
         count = jnp.sum(mask, dtype=jnp.int32)
         above = (count // self.round_to + 1) * self.round_to
         return jnp.minimum(above, self.sizes[name]) - count

@@ -63,8 +63,7 @@ class Growth(NamedTuple):
         return self.before[group.name] & self.after[group.name]
 
     def active_entries(self) -> Leaves:
-        """Returns the entries that are active after the update; `{path: bool of the leaf's
-        shape}`."""
+        """Returns `{path: bool of the leaf's shape}`, the entries active after the update."""
         masks = tree.leaves_by_path(
             weight_masks(self.groups, self.after, self.variables, self.entry_masks)
         )
@@ -219,8 +218,7 @@ def _any(marks: Iterable[jax.Array], shape: tuple[int, ...]) -> jax.Array:
 
 
 def _entries(new: Growth, role: str) -> Leaves:
-    """Marks entries of new units in leaves of one role; `{path: bool, broadcastable to the
-    leaf}`."""
+    """Marks entries of new units in leaves of one role; `{path: bool}`, broadcast to leaves."""
     parts = tuple(group.with_roles(*_ROLES[role]) for group in new.growing_groups())
     unchanged = {name: ~grown for name, grown in new.grown.items()}
     active = active_indices(UnitGroups(parts, ()), unchanged, new.variables)
@@ -238,8 +236,10 @@ def _entries(new: Growth, role: str) -> Leaves:
 def _deviation(
     leaf: jax.Array, active: jax.Array, old: jax.Array, over: tuple[int, ...]
 ) -> jax.Array:
-    """Returns He's standard deviation for the active fan-in; for a table, its active entries'
-    RMS."""
+    """Returns He's standard deviation for the active fan-in; of a table, the RMS of active entries.
+
+    `over` are the axes of the fan-in; a table, such as an embedding, has none.
+    """
     if over:
         fan_in = jnp.sum(active, over, jnp.float32, keepdims=True)
         return jnp.sqrt(2 / jnp.maximum(fan_in, 1))

@@ -34,8 +34,7 @@ def producers(group: UnitGroup) -> tuple[Member, ...]:
 
 
 def owned_indices(member: Member, size: int) -> np.ndarray:
-    """Returns the k indices along the member's axis that each unit owns, ascending; (size, k)
-    int."""
+    """Returns (size, k) int, the k indices along the member's axis of each unit, ascending."""
     order = np.lexsort((member.at, member.unit))
     return member.at[order].reshape(size, -1)
 

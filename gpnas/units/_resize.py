@@ -69,8 +69,7 @@ def resize(
 
 
 def _owner(name: str, shapes: Mapping[str, tuple]) -> str | None:
-    """Returns the leaf of the variables whose path (or path in its collection) is a suffix of
-    `name`."""
+    """Returns the path of the variable that `name` ends with, with or without its collection."""
 
     def fit(path: str) -> int:
         ends = (path, path.partition("/")[2])

@@ -65,9 +65,12 @@ def skip_gradients(
     Each leads from the inputs of the layer that produces a unit to the outputs of those that
     consume it. An entry is the mixed derivative ∂²L/∂u∂v of the loss with respect to an incoming
     weight u and an outgoing weight v of a new unit that has no other weights and the identity as
-    its activation. Norms between the layers are included. For dense layers it is HᵀG/N. For
-    convolutions it is the gradient of a convolution with the composed window, unrolled: each entry
-    of one window times each of the other.
+    its activation. Norms between the layers are included.
+
+    For dense layers it is HᵀG/N, with H (N, inputs) the inputs of the producing layer, and G
+    (N, outputs) the gradients of the losses of N examples with respect to the outputs of the
+    consuming layer. For convolutions it is the gradient of a convolution with the composed window,
+    unrolled: each entry of one window times each of the other.
 
     Args:
       apply_fn: The function given to `discover`.
@@ -208,8 +211,7 @@ def _widened(producer: LayerUse, x: jax.Array) -> jax.Array:
 def _consumer_gradient(
     consumer: LayerUse, producer: LayerUse, wide: jax.Array, slope: jax.Array
 ) -> jax.Array:
-    """Returns the gradient of weights that consume the widened units; (incoming, outgoing
-    entries)."""
+    """Returns (incoming, outgoing entries), the gradient of weights that consume wider units."""
     x = jnp.moveaxis(wide, _output_axis(producer), _input_axis(consumer))
     shape = list(consumer.op.ins[consumer.kernel].shape)
     shape[consumer.member.axis] = wide.shape[_output_axis(producer)]

@@ -216,8 +216,7 @@ def _check_copied(group: UnitGroup, member: Member) -> None:
 
 
 def _originals(group: UnitGroup, new: Growth, unevenness: float) -> tuple[jax.Array, jax.Array]:
-    """Returns ((size,) original of each unit, (size,) its share of the original's outgoing
-    weights)."""
+    """Returns each unit's original and share of the original's outgoing weights, both (size,)."""
     grown, kept = new.grown[group.name], new.kept(group)
     if is_concrete(kept) and not np.any(kept):
         raise UserError(f"active units of {group.name}", 0, "1 or more")

@@ -29,6 +29,7 @@ __all__ = [
     "random", "removal_cost", "sum_per_unit", "taylor",
 ]  # fmt: skip
 
+#: `{group: (size,) float32}`.
 UnitValues = dict[str, jax.Array]
 _COLLECTION = "params/"
 
@@ -61,6 +62,9 @@ def of_weights(groups: UnitGroups, score: scores.Score, side: str = "all") -> sc
       groups: Unit groups of the params.
       score: A score of weights.
       side: Which entries of a unit: "all", "incoming" or "outgoing".
+
+    Raises:
+      UserError: For an unknown side; (on use) if none of a group's leaves is present.
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
@@ -76,8 +80,11 @@ def magnitude(groups: UnitGroups, side: str = "all") -> scores.Score:
       groups: Unit groups of the params.
       side: Which entries of a unit: "all", "incoming" or "outgoing".
 
+    Raises:
+      UserError: As `of_weights`.
+
     References:
-      Li et al. 2017 (arXiv:1608.08710) for one side; Fang et al. 2023, DepGraph (2301.12900).
+      Li et al. 2017 (arXiv:1608.08710) for one side; Fang et al. 2023, DepGraph (arXiv:2301.12900).
     """
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> UnitValues:
@@ -95,6 +102,9 @@ def taylor(groups: UnitGroups, side: str = "all") -> scores.Score:
     Args:
       groups: Unit groups of the params.
       side: Which entries of a unit: "all", "incoming" or "outgoing".
+
+    Raises:
+      UserError: As `of_weights`.
 
     References:
       Molchanov et al. 2019 (arXiv:1906.10771), equation 8 without the square.
@@ -141,7 +151,7 @@ def growth_gain(
     batch_size: int = 1,
     epsilon: float = 1e-8,
 ) -> scores.Score:
-    """Estimates the decrease of the loss when a unit is grown: V = Σ ḡ² / 2(F + ε).
+    """Estimates the decrease of the loss when a unit is grown: V = Σ ḡ² / (2(F + ε)).
 
     Only outgoing weights count: they are zero in an inactive unit, while its incoming ones are
     kept.
@@ -192,6 +202,9 @@ def fpgm(groups: UnitGroups) -> scores.Score:
 
     Args:
       groups: Unit groups of the params.
+
+    Raises:
+      UserError: (on use) If no kernel that produces a group is present.
 
     References:
       He et al. 2019 (arXiv:1811.00250), equation 6.

@@ -73,8 +73,7 @@ def remove_skip(architecture: Any, rng: Rng) -> Architecture | None:
 
 
 def prune(architecture: Any, rng: Rng) -> Architecture | None:
-    """Prunes a half or a quarter of the filters of a layer and of those that additions tie to
-    it."""
+    """Prunes a half or a quarter of the filters of a layer and of the layers in its `ties`."""
     part = PARTS[int(rng.integers(len(PARTS)))]
     return _resize(architecture, rng, lambda width: width - width // part)
 

@@ -43,8 +43,7 @@ def fresh(space: Space, old: set, rng: np.random.Generator) -> Any:
 
 
 def unseen(draw: Callable[[], Any], old: set) -> Any:
-    """Draws until an architecture is not among the old ones; returns the last one if none is
-    found."""
+    """Draws architectures until one is not among the old ones; after `TRIES`, returns the last."""
     for _ in range(TRIES):
         architecture = draw()
         if architecture not in old:

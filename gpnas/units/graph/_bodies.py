@@ -81,8 +81,8 @@ def common_axes(source: Value, target: Value) -> list[tuple[int, int]]:
 
 
 def scan_counts(op: Op) -> tuple[int, int]:
-    """Returns (number of constants, number of carried values); JAX 0.12 stores a tree of
-    operands."""
+    """Returns (number of constants, number of carried values) of a scan."""
+    # JAX 0.12 stores a tree of operands instead of two numbers.
     if "num_carry" in op.params:
         return op.params["num_consts"], op.params["num_carry"]
     consts, carry, _ = op.params["ft_in"].update(list(range(len(op.ins)))).unpack()

@@ -86,8 +86,7 @@ def _conv_relations(op: Op, graph: Graph) -> Iterator[Relation]:
 
 
 def expand_factors(factors: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """Returns each factor's nodes for every index of their product; the first factor is
-    outermost."""
+    """Returns each factor's nodes for every index of their product, the first factor outermost."""
     grids = np.meshgrid(*factors, indexing="ij")
     return tuple(grid.reshape(-1) for grid in grids)
 

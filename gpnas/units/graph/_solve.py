@@ -131,8 +131,7 @@ def _place(op: Op) -> str:
 
 
 def components(size: int, a: np.ndarray, b: np.ndarray) -> tuple[int, np.ndarray]:
-    """Returns (number of components, (size,) component of each node) of the graph of edges a -
-    b."""
+    """Returns (number, (size,) component of each node) of the connected components of edges a-b."""
     edges = coo_array((np.ones(len(a), bool), (a, b)), shape=(size, size))
     return connected_components(edges, directed=False)
 
