@@ -26,5 +26,5 @@ def get_config() -> ConfigDict:
         config.method.peak = peak
         cost = relative_flops(config.method.to_dict(), **RUN, total_steps=STEPS * EPOCHS)
         config.train.epochs = round(EPOCHS * target(DENSITY) / cost)
-        arms[f"peak {peak:g}, {config.train.epochs} epochs"] = config
+        arms[f"peak {peak:g} for {config.train.epochs} epochs"] = config
     return study("coupling_overshoot", arms, densities=(), seeds=tuple(ablations().seeds))
