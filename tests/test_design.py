@@ -156,8 +156,6 @@ SAME_IN_MODULES = {
     "growth_gain", "magnitude", "random", "removal_cost", "taylor",
     # the same question of two kinds of gates (`gates.binary`, `gates.concrete`)
     "nonzero_at_test",
-    # sort keys of paths of leaves and of files, in which 2 comes before 10
-    "natural_order",
     # a cell of DARTS and of a table: the class of a module is in the paths of its parameters
     "Cell",
     # `commandline.parse` of flags, `data.augment.parse` of augmentations

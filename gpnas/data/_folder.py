@@ -15,7 +15,7 @@ from gpnas.data.image_files import (
     Size,
     is_gray,
     is_image,
-    natural_order,
+    name_order,
     read,
     resize_image,
 )
@@ -104,7 +104,7 @@ def scan_folder(root: Path) -> Listing:
 def _folders(folder: Path) -> list[Path]:
     """Returns the subfolders of a folder in natural order, without hidden ones."""
     found = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    return sorted(found, key=natural_order)
+    return sorted(found, key=name_order)
 
 
 def _rows(folder: Path, class_names: Sequence[str]) -> Rows:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gpnas.data.image_files import natural_order
+from gpnas.data.image_files import name_order
 from gpnas.errors import UserError
 
 VALIDATION = ("val", "valid", "validation")
@@ -21,7 +21,7 @@ def list_files(kind: str, path: Path, suffix: str) -> Sequence[Path]:
         return [path]
     found = path.iterdir() if path.is_dir() else ()
     fits = [one for one in found if one.suffix.lower() == suffix and one.name[0] != "."]
-    files = sorted((one for one in fits if one.is_file()), key=natural_order)
+    files = sorted((one for one in fits if one.is_file()), key=name_order)
     if not files:
         allowed = f"a file, or a folder with files *{suffix}"
         raise UserError("data.name", f"{kind}:{path}", allowed)

@@ -1,7 +1,6 @@
 """Image files: supported formats, decoding, and resizing."""
 
 import contextlib
-import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpnas._natural_order import natural_order
 from gpnas.errors import UserError, explained
 
 Size = tuple[int, int]
@@ -117,10 +117,9 @@ def resize_image(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray
     return np.asarray(resized).reshape(*size, image.shape[-1])
 
 
-def natural_order(path: Path) -> tuple[list[str | int], str]:
+def name_order(path: Path) -> tuple[list, str]:
     """Returns a key that sorts paths by name, with numbers by value: 1, 2, 10."""
-    parts = re.split("([0-9]+)", path.name)
-    return [int(part) if part.isascii() and part.isdigit() else part for part in parts], path.name
+    return natural_order(path.name), path.name
 
 
 def _is_sixteen(image: Any) -> bool:

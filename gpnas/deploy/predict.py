@@ -94,9 +94,7 @@ def find_images(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
             raise UserError(
                 "images", str(path), f"a folder with images: {', '.join(image_files.SUFFIXES)}"
             )
-        found.extend(
-            sorted(below, key=lambda one: (str(one.parent), image_files.natural_order(one)))
-        )
+        found.extend(sorted(below, key=lambda one: (str(one.parent), image_files.name_order(one))))
     if not found:
         raise UserError("images", "", "image files or folders, with commas between them")
     for path in found:

@@ -103,7 +103,11 @@ def masks_from_gates(
       every: Steps between mask updates.
       last: Step of one further mask update, usually the last of the run.
       forever: Whether pruned weights stay pruned.
+
+    Raises:
+      ValueError: If `every` is below 1.
     """
+    schedule.check_steps("every", every)
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, tuple]:
         del params, key

@@ -81,8 +81,9 @@ def plasticity(
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If `every` is below 1, or a density at the start or end is not in [0, 1]; on
-        init, if a structured selection is used with `allocate.by_total_cost`.
+      ValueError: If `every` or `window` is below 1, or a density is not in [0, 1] (see
+        `schedule.check_densities`); on init, if a structured selection is used with
+        `allocate.by_total_cost`.
     """
     check_densities(density)
     budget = track_density(churn) if budget is None else budget

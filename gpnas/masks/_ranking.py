@@ -49,7 +49,8 @@ def ranking(
       The mask transform, with a `RankingState`.
 
     Raises:
-      ValueError: If `every` is below 1, or a density at the start or end is not in [0, 1].
+      ValueError: If `every` is below 1, or a density is not in [0, 1] (see
+        `schedule.check_densities`).
     """
     check_densities(density)
 

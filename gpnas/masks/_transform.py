@@ -23,7 +23,7 @@ from jax import lax
 
 from gpnas.masks import tree
 from gpnas.masks._leaves import masked_leaves, update_leaves
-from gpnas.masks.schedule import always, never, within
+from gpnas.masks.schedule import always, check_steps, never, within
 
 #: Bool pytree of the params' structure; a scalar True where a leaf is not masked.
 Masks = Any
@@ -235,8 +235,7 @@ def every(transform: MaskTransform, n: int) -> MaskTransform:
     Raises:
       ValueError: If n is below 1.
     """
-    if n < 1:
-        raise ValueError(f"every: got {n}, allowed: 1 or more steps")
+    check_steps("every", n)
     return when(transform, lambda step: step % n == 0)
 
 

@@ -14,6 +14,8 @@ import numpy as np
 
 #: `step → value`; both are traced arrays, () int32 and () float32 or bool.
 Schedule = Callable[[jax.Array], jax.Array]
+# Steps at which densities are checked: all up to 128, then 64 per octave, up to 2³⁰.
+_CHECKED = np.unique([n << i for i in range(24) for n in range(129)]).astype(np.int32)
 
 
 def _progress(step: jax.Array, start: float, stop: float) -> jax.Array:
@@ -119,9 +121,13 @@ def alternating(low: float, start: int, stop: int, dense_steps: int, sparse_step
       start, stop: Steps between which the phases alternate; a sparse phase is first.
       dense_steps, sparse_steps: Lengths of the phases.
 
+    Raises:
+      ValueError: If both phases together are shorter than one step.
+
     References:
       Peste et al. 2021, AC/DC (arXiv:2106.12379), algorithm 1.
     """
+    check_steps("dense_steps + sparse_steps", dense_steps + sparse_steps)
 
     def density(step: jax.Array) -> jax.Array:
         step = jnp.asarray(step)
@@ -142,7 +148,11 @@ def at_mask_updates(schedule: Schedule, every: int, lookahead: int = 0) -> Sched
       schedule: Target density of mask updates.
       every: Steps between mask updates; the first is at step `every`.
       lookahead: As for `plasticity`.
+
+    Raises:
+      ValueError: If `every` is below 1.
     """
+    check_steps("every", every)
 
     def value(step: jax.Array) -> jax.Array:
         last = jnp.asarray(step) // every * every
@@ -170,17 +180,36 @@ def within(start: int, stop: int | None) -> Callable[[jax.Array], jax.Array]:
     return lambda step: (step >= start) & (True if stop is None else step < stop)
 
 
-def check_densities(density: Schedule) -> None:
-    """Checks that the values of a schedule at steps 0 and 2³⁰ are in [0, 1], unless traced.
+def check_steps(field: str, steps: int) -> None:
+    """Checks a number of steps.
 
     Args:
-      density: The schedule. Its values at other steps are not checked.
+      field: Name of the number, for the message.
+      steps: The number.
 
     Raises:
-      ValueError: If one of the two values is not in [0, 1].
+      ValueError: If it is below 1.
     """
-    for step in (0, 2**30):
-        with jax.ensure_compile_time_eval():
-            value = jnp.asarray(density(jnp.int32(step)))
-        if not isinstance(value, jax.core.Tracer) and not 0 <= float(value) <= 1 + 1e-6:
-            raise ValueError(f"density: got {float(value):g}, allowed: a number in [0, 1]")
+    if steps < 1:
+        raise ValueError(f"{field}: got {steps}, allowed: 1 or more steps")
+
+
+def check_densities(density: Schedule) -> None:
+    """Checks that the values of a schedule are in [0, 1], unless they are traced.
+
+    All steps up to 128 are checked, and later ones at distances of less than 1.6 %, up to 2³⁰.
+
+    Args:
+      density: The schedule.
+
+    Raises:
+      ValueError: If a value is not in [0, 1]; the message names the first such step.
+    """
+    with jax.ensure_compile_time_eval():
+        values = jax.vmap(density)(jnp.asarray(_CHECKED))
+    if isinstance(values, jax.core.Tracer):
+        return
+    wrong = np.flatnonzero(~((np.asarray(values) >= 0) & (np.asarray(values) <= 1 + 1e-6)))
+    if wrong.size:
+        value, step = values[wrong[0]], _CHECKED[wrong[0]]
+        raise ValueError(f"density: got {value:g} at step {step}, allowed: a number in [0, 1]")

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from gpnas.masks import tree
 from gpnas.masks._transform import MaskContext, cond_inplace
 from gpnas.masks.finite import are_finite
-from gpnas.masks.schedule import Schedule, always, never
+from gpnas.masks.schedule import Schedule, always, check_steps, never
 from gpnas.masks.tree import wide
 
 #: A float pytree of the params' structure and shapes.
@@ -112,7 +112,13 @@ def observe_before(
 
 
 def observed(scores: tuple[Score, ...], every: int, window: int | None) -> Schedule:
-    """Returns `step → () bool`, the steps at which `observe_before` changes statistics."""
+    """Returns `step → () bool`, the steps at which `observe_before` changes statistics.
+
+    Raises:
+      ValueError: If `every` or `window` is below 1.
+    """
+    check_steps("every", every)
+    check_steps("window", 1 if window is None else window)
     if not any(score.statistics for score in scores):
         return never
     return always if window is None or window >= every else _in_window(every, window)

@@ -302,9 +302,11 @@ def blocks(shape: tuple[int, int], axes: AxesTable | None = None) -> Select:
       elements.
 
     Raises:
-      ValueError: (on use) If a block's side does not divide an axis.
+      ValueError: If a block has no element, or (on use) if its side does not divide an axis.
     """
     rows, columns = shape
+    if min(shape) < 1:
+        raise ValueError(f"blocks: got {shape}, allowed: sides of 1 or more")
 
     def pool(x: jax.Array, reduce: Callable[..., jax.Array]) -> jax.Array:
         *rest, height, width = x.shape

@@ -2,13 +2,14 @@
 
 import difflib
 import fnmatch
-import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+
+from gpnas._natural_order import natural_order as natural_order
 
 #: Any pytree.
 Tree = Any
@@ -88,11 +89,6 @@ def nodes_of(kind: type[_Node], state: Tree) -> list[_Node]:
     """Returns the nodes of a type in a pytree, such as an optimizer's state; not nested ones."""
     nodes = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kind))
     return [node for node in nodes if isinstance(node, kind)]
-
-
-def natural_order(path: str) -> list:
-    """Returns a sort key by which `Dense_2` precedes `Dense_10`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
 
 def total(leaves: Iterable[jax.Array]) -> jax.Array:

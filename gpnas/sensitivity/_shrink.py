@@ -39,9 +39,14 @@ def shrink(
       A transformation whose `update` needs params and the extra arguments `forward` (see
       `gpnas.gates.Forward`) and `dense_grads`.
 
+    Raises:
+      ValueError: If `every` is below 1.
+
     References:
       Tartaglione et al. 2018 (arXiv:1810.11764), equation 9.
     """
+
+    schedule.check_steps("every", every)
 
     def init_fn(params: Any) -> ShrinkState:
         start = jax.tree.map(lambda p: jnp.full_like(p, jnp.inf), params)

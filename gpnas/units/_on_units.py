@@ -65,7 +65,8 @@ def on_units(
       biases and scales of inactive units are not masked.
 
     Raises:
-      ValueError: For a score that reads other entries of units.
+      ValueError: For a score that reads other entries of units, or if `every` or `window` is
+        below 1.
     """
     both = (drop, grow)
     for one in both:

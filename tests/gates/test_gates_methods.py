@@ -195,6 +195,8 @@ def test_masks_follow_gates():
     def living(weights, gates):
         return {path: gates[path] * weights[path][:1] > 0}
 
+    with pytest.raises(ValueError, match="^every: got 0, allowed: 1 or more steps"):
+        masks_from_gates(living, every=0, last=10)
     for forever, expected in ((False, [[1, 0, 1]] * 2), (True, [[1, 0, 1], [0, 0, 0]])):
         transform = masks_from_gates(living, every=4, last=10, forever=forever)
         masks, state = transform.init(old, params, jax.random.key(0))

@@ -176,7 +176,9 @@ def test_globs_that_match_nothing_are_refused_and_near_paths_listed():
 
 
 def test_a_density_is_a_fraction():
-    with pytest.raises(ValueError, match=r"density: got 30, allowed: a number in \[0, 1\]"):
+    with pytest.raises(
+        ValueError, match=r"density: got 30 at step 0, allowed: a number in \[0, 1\]"
+    ):
         rule(30)
 
 

@@ -83,6 +83,45 @@ def test_alternating_phases_land_where_they_should():
     assert sparse[500:].all()
 
 
+@pytest.mark.parametrize(
+    ("density", "said"),
+    [
+        (schedule.developmental(0.8, 1.5, 10, 100), "1.06\\d* at step 6"),
+        (schedule.log_linear([(0, 0.5), (30_000, 1.3), (50_000, 0.5)]), "1.00\\d* at step 22"),
+        (schedule.linear(0.5, -0.1, 0, 10), "-0.04 at step 9"),
+        (lambda step: jnp.where(step == 7, jnp.nan, 0.5), "nan at step 7"),
+    ],
+)
+def test_densities_between_the_ends_are_checked(density, said):
+    with pytest.raises(ValueError, match=f"^density: got {said}.*, allowed: a number in"):
+        schedule.check_densities(density)
+
+
+def test_densities_that_are_fractions_or_traced_are_not_refused():
+    for peak in (1.0, 1.25):
+        schedule.check_densities(schedule.developmental(0.8, peak, 10, 100))
+    schedule.check_densities(lambda step: 0.5)
+
+    @jax.jit
+    def traced(value):
+        schedule.check_densities(schedule.constant(value))
+        return value
+
+    assert traced(3.0) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: schedule.at_mask_updates(schedule.constant(0.1), 0), "every: got 0"),
+        (lambda: schedule.alternating(0.1, 0, 9, 0, 0), r"dense_steps \+ sparse_steps: got 0"),
+    ],
+)
+def test_no_steps_are_refused(make, field):
+    with pytest.raises(ValueError, match=f"^{field}, allowed: 1 or more steps"):
+        make()
+
+
 @pytest.mark.parametrize("lookahead", [0, 100])
 def test_held_changes_at_mask_updates_only(lookahead):
     f = schedule.linear(1.0, 0.1, 0, 900)

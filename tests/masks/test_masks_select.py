@@ -331,3 +331,9 @@ def test_blocks_are_the_best_and_only_where_allowed():
     assert np.asarray(mask[::2, ::2]).tolist() == [[False, False], [False, True], [True, False]]
     with pytest.raises(ValueError, match="blocks"):
         select.blocks((4, 4))(jnp.ones((6, 4)), 4, KEY)
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (2, -1)])
+def test_blocks_have_elements(shape):
+    with pytest.raises(ValueError, match=r"^blocks: got \(.*\), allowed: sides of 1 or more"):
+        select.blocks(shape)

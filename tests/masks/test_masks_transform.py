@@ -253,6 +253,8 @@ def test_update_leaves_is_the_inverse_of_masked_leaves():
 def test_paths_are_in_natural_order():
     params = {f"Dense_{i}": jnp.ones((1, 1)) for i in range(12)}
     assert list(masked_leaves(init_masks(params))) == [f"Dense_{i}" for i in range(12)]
+    superscripts = {"x²": jnp.ones((1, 1)), "x10": jnp.ones((1, 1)), "x9²": jnp.ones((1, 1))}
+    assert list(masked_leaves(init_masks(superscripts))) == ["x9²", "x10", "x²"]
     assert tree.lookup({"Dense_1*": 1, "*": 2}, "Dense_11", 0) == 1
     assert tree.lookup({}, "x", 7) == 7
 

@@ -134,6 +134,8 @@ def test_only_what_is_insensitive_shrinks():
     updates, _ = tx.update(zeros, tx.init(params), params, forward=None, dense_grads=None)
     np.testing.assert_allclose(updates["a"], [-0.1, 0.1, 0, 0], atol=1e-7)
     assert not updates["bias"].any()
+    with pytest.raises(ValueError, match="^every: got 0, allowed: 1 or more steps"):
+        shrink(0.1, lambda forward, params, grads: found, 0)
 
 
 @pytest.mark.slow
