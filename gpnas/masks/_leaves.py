@@ -1,17 +1,16 @@
 """Masks of a parameter pytree: create, flatten by path, update, apply."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from gpnas.masks.axes import AxesTable, batch_axes
 from gpnas.masks.tree import (
     Filter,
     Leaves,
     check_globs,
     leaves_by_path,
-    lookup,
     matcher,
     natural_order,
     path_name,
@@ -39,9 +38,7 @@ def decay_mask(params: Tree) -> Tree:
     return jax.tree.map_with_path(lambda path, leaf: is_weight(path_name(path), leaf), params)
 
 
-def init_masks(
-    params: Tree, where: Filter = is_weight, axes: Mapping[str, Any] | None = None
-) -> Tree:
+def init_masks(params: Tree, where: Filter = is_weight, axes: AxesTable | None = None) -> Tree:
     """Creates masks in which every weight is active.
 
     Args:
@@ -55,8 +52,8 @@ def init_masks(
       masked, a scalar True where it may not.
 
     Raises:
-      ValueError: If a leaf is not an array or a number, two leaves have the same path, or a glob
-        matches no leaf.
+      ValueError: If a leaf is not an array or a number, two leaves have the same path, a glob
+        matches no leaf, or a leaf lacks a batch axis.
     """
     matches = matcher(where)
     paths = list(leaves_by_path(params))
@@ -72,13 +69,10 @@ def init_masks(
             )
         if not jnp.ndim(leaf):
             return jnp.ones((), bool)
-        shape = list(leaf.shape)
-        spec = lookup(axes or {}, name, None)
-        batch = spec.batch_axis if spec else ()
-        for i in sorted({i % leaf.ndim for i in ((batch,) if isinstance(batch, int) else batch)}):
-            shape[i] = -1
-        one: Any = jax.ShapeDtypeStruct([n for n in shape if n >= 0], leaf.dtype)
-        return jnp.ones(leaf.shape if matches(name, one if batch != () else leaf) else (), bool)
+        batch = batch_axes(name, leaf.ndim, axes)
+        shape = [n for i, n in enumerate(leaf.shape) if i not in batch]
+        one: Any = jax.ShapeDtypeStruct(shape, leaf.dtype) if batch else leaf
+        return jnp.ones(leaf.shape if matches(name, one) else (), bool)
 
     return jax.tree.map_with_path(leaf_mask, params)
 

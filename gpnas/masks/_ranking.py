@@ -49,8 +49,7 @@ def ranking(
       The mask transform, with a `RankingState`.
 
     Raises:
-      ValueError: If `every` is below 1, or a density is not in [0, 1] (see
-        `schedule.check_densities`).
+      ValueError: If `every` is below 1, or a density is not in [0, 1].
     """
     check_densities(density)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from gpnas.masks import tree
 from gpnas.masks._transform import MaskContext, Masks, MaskTransform
-from gpnas.masks.axes import AxesTable, sides
+from gpnas.masks.axes import AxesTable, batch_axes
 
 
 def unstacked(transform: MaskTransform, axes: AxesTable) -> MaskTransform:
@@ -31,7 +31,7 @@ def unstacked(transform: MaskTransform, axes: AxesTable) -> MaskTransform:
         found: dict[str, jax.Array] = {}
         each = zip(tree.leaves_by_path(like).items(), jax.tree.leaves(values), strict=True)
         for (name, mask), value in each:
-            batch = sides(name, jnp.ndim(mask), axes).batch if jnp.ndim(mask) else ()
+            batch = batch_axes(name, jnp.ndim(mask), axes)
             if not batch:
                 found[name] = value
                 continue
@@ -43,7 +43,7 @@ def unstacked(transform: MaskTransform, axes: AxesTable) -> MaskTransform:
     def join(like: Masks, found: Mapping[str, jax.Array]) -> Masks:
         def leaf(path: tuple, mask: jax.Array) -> jax.Array:
             name = tree.path_name(path)
-            batch = sides(name, jnp.ndim(mask), axes).batch if jnp.ndim(mask) else ()
+            batch = batch_axes(name, jnp.ndim(mask), axes)
             if not batch:
                 return found[name]
             sizes = [mask.shape[i] for i in batch]

@@ -62,15 +62,36 @@ def sides(path: str, ndim: int, table: AxesTable | None = None) -> Sides:
       ValueError: If an axis does not exist, or is given twice.
     """
     axes = tree.lookup(table or {}, path, Axes())
-    batch = _axes(axes.batch_axis, ndim)
+    batch = batch_axes(path, ndim, table)
     own = tuple(i for i in range(ndim) if i not in batch)
     ins, outs = _conventional(path, own)
     ins = ins if axes.in_axis is None else _axes(axes.in_axis, ndim)
     outs = outs if axes.out_axis is None else _axes(axes.out_axis, ndim)
     named = (*batch, *ins, *outs)
+    _check_once(axes, path, ndim, named)
+    return Sides(batch, tuple(i for i in own if i not in named), ins, outs)
+
+
+def batch_axes(path: str, ndim: int, table: AxesTable | None = None) -> tuple[int, ...]:
+    """Returns the non-negative axes along which layers are stacked; a scalar has none.
+
+    Args:
+      path, ndim, table: As for `sides`.
+
+    Raises:
+      ValueError: If an axis does not exist, or is given twice.
+    """
+    if not ndim:
+        return ()
+    axes = tree.lookup(table or {}, path, Axes())
+    batch = _axes(axes.batch_axis, ndim)
+    _check_once(axes, path, ndim, batch)
+    return batch
+
+
+def _check_once(axes: Axes, path: str, ndim: int, named: tuple[int, ...]) -> None:
     if len(set(named)) != len(named) or any(not 0 <= i < ndim for i in named):
         raise ValueError(f"axes: got {axes} for {path} of {ndim} axes, allowed: each axis once")
-    return Sides(batch, tuple(i for i in own if i not in named), ins, outs)
 
 
 def _axes(axis: Axis, ndim: int) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Summaries of masks: densities, dead units, numbers of grown and pruned weights."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 
 from gpnas.masks import tree
 from gpnas.masks._leaves import masked_leaves
-from gpnas.masks.axes import AxesTable, canonical, sides
+from gpnas.masks.axes import Axes, AxesTable, canonical, sides
 
 
 class LeafSummary(NamedTuple):
@@ -61,10 +62,10 @@ def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Arra
       axes: `Axes` by path glob.
 
     Raises:
-      ValueError: If a glob of `axes` matches no masked leaf.
+      ValueError: If a glob of `axes` matches no leaf.
     """
     leaves = masked_leaves(masks)
-    tree.check_globs("axes", axes or {}, leaves)
+    tree.check_globs("axes", axes or {}, tree.leaves_by_path(masks))
 
     def of_leaf(path: str, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         at = sides(path, mask.ndim, axes)
@@ -77,22 +78,27 @@ def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Arra
     return {path: of_leaf(path, mask) for path, mask in leaves.items()}
 
 
-def layers(masks: Any) -> list[LeafSummary]:
+def layers(masks: Any, axes: AxesTable | None = None) -> list[LeafSummary]:
     """Returns one summary per masked leaf, in natural order; runs on the host.
 
-    Inputs and outputs are those of the convention by name (`Axes`).
+    Args:
+      masks: Masks.
+      axes: `Axes` by path glob. Units of stacked layers are counted in each layer.
+
+    Raises:
+      ValueError: If a glob of `axes` matches no leaf.
     """
-    counts = jax.device_get(_counts(masks))  # of one program
+    counts = jax.device_get(_counts(masks, tuple((axes or {}).items())))  # of one program
     return [
         LeafSummary(path, tuple(mask.shape), *map(int, counts[path]))
         for path, mask in masked_leaves(masks).items()
     ]
 
 
-@jax.jit
-def _counts(masks: Any) -> dict[str, list[jax.Array]]:
+@functools.partial(jax.jit, static_argnums=1)
+def _counts(masks: Any, axes: tuple[tuple[str, Axes], ...]) -> dict[str, list[jax.Array]]:
     """Returns by leaf the numbers of active weights, inactive inputs and inactive outputs."""
-    connected = units(masks)
+    connected = units(masks, dict(axes))
     return {
         path: [jnp.sum(mask), *(jnp.sum(~u) for u in connected[path])]
         for path, mask in masked_leaves(masks).items()

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 from gpnas._files import sealed, write_bytes, write_json
 from gpnas.data import Dataset
 from gpnas.errors import UserError
-from gpnas.masks import masked_leaves, summary
+from gpnas.masks import AxesTable, masked_leaves, summary
 from gpnas.provenance import provenance
 from gpnas.train import _analysis, _elastic
+from gpnas.train._axes import table_of
 from gpnas.train._evaluate import Evaluated
 from gpnas.train._goodput import goodput
 from gpnas.train._plan import Plan
@@ -94,9 +95,9 @@ def run_costs(
     }
 
 
-def layer_records(masks: Any) -> list[dict[str, Any]]:
-    """Returns the record's `layers`."""
-    return [leaf._asdict() | {"shape": list(leaf.shape)} for leaf in summary.layers(masks)]
+def layer_records(masks: Any, axes: AxesTable) -> list[dict[str, Any]]:
+    """Returns the record's `layers`; `axes` by path glob."""
+    return [leaf._asdict() | {"shape": list(leaf.shape)} for leaf in summary.layers(masks, axes)]
 
 
 def receptive_field(plan: Plan, state: TrainState, path: pathlib.Path) -> None:
@@ -213,7 +214,7 @@ def _finish(
             run.configs[number].analysis, plan, network, state.masks, data
         ),
         **({} if predicted is None else {"confusion": _confusion(data, predicted)}),
-        "layers": layer_records(state.masks),
+        "layers": layer_records(state.masks, table_of(run.configs[number].model.get("axes", {}))),
         "evaluations": [
             {field: line[field] for field in ("step", "loss", name)} for line in evaluations
         ],

@@ -64,6 +64,26 @@ def test_an_axis_is_named_once():
         axes.sides("a", 2, {"a": Axes(in_axis=0, out_axis=0)})
 
 
+@pytest.mark.parametrize("batch", [7, -4, (0, 0)])
+def test_a_batch_axis_that_is_not_there_is_refused(batch):
+    table = {"layers/kernel": Axes(batch_axis=batch)}
+    masks = init_masks(PARAMS)
+    for call in (
+        lambda: init_masks(PARAMS, axes=table),
+        lambda: axes.sides("layers/kernel", 3, table),
+        lambda: unstacked(rule(0.1), table).init(masks, PARAMS, KEY),
+    ):
+        with pytest.raises(ValueError, match="^axes: got .* for layers/kernel of 3 axes, allowed"):
+            call()
+
+
+def test_globs_match_leaves_that_lack_the_other_axes():
+    table = {"layers/*": Axes(1, 2, batch_axis=0)}
+    masks = init_masks(PARAMS, axes=table)
+    assert masks["layers"]["kernel"].shape == (4, 8, 80) and masks["layers"]["bias"].shape == ()
+    unstacked(rule(0.1), table).init(masks, PARAMS, KEY)
+
+
 @pytest.mark.slow
 @settings(max_examples=20)
 @given(st.permutations(range(4)), st.integers(0, 2))
@@ -146,6 +166,19 @@ def test_units_of_stacked_and_equinox_leaves():
     assert ins.tolist() == [[True, False, True], [True] * 3] and outs.shape == (2, 4)
     ins, outs = summary.units({"weight": jnp.ones((4, 3), bool)})["weight"]
     assert ins.shape == (3,) and outs.shape == (4,)
+
+
+def test_layers_count_the_units_of_stacked_layers_and_of_other_axes():
+    stacked = jnp.ones((2, 3, 4), bool).at[0, 1].set(False).at[1, :, 2:].set(False)
+    turned = jnp.ones((5, 2, 3), bool).at[:, 0].set(False)
+    masks = {"layers/bias": jnp.bool_(True), "layers/kernel": stacked, "turned": turned}
+    table = {
+        "layers/bias": Axes(batch_axis=0),
+        **STACKED,
+        "turned": Axes(in_axis=(1, 2), out_axis=0),
+    }
+    assert [leaf[2:] for leaf in summary.layers(masks, table)] == [(14, 1, 2), (15, 3, 0)]
+    assert [leaf[2:] for leaf in summary.layers(masks)] == [(14, 0, 0), (15, 1, 0)]
 
 
 def test_globs_that_match_nothing_are_refused_and_near_paths_listed():

@@ -80,7 +80,7 @@ def scanned(tmp_path, monkeypatch):
 
 @pytest.mark.exhaustive
 def test_scanned_layers_get_a_density_each(scanned, tmp_path):
-    config = scanned(name="rigl", density=0.25, every=2, allocation="uniform")
+    config = scanned(name="rigl", density=0.06, every=2, allocation="uniform")
     config.model.axes = {"layers/*": {"batch_axis": 0}}
     assert config_key(scanned(name="dense").to_dict()) == {
         path: value
@@ -95,12 +95,14 @@ def test_scanned_layers_get_a_density_each(scanned, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_checkpoint, "save", keep)
         record = train(config, tmp_path / "run")
-    assert saved["masks"]["kernel"].sum((1, 2)).tolist() == [64, 64, 64]
+    assert saved["masks"]["kernel"].sum((1, 2)).tolist() == [15, 15, 15]
     assert saved["masks"]["bias"].shape == ()  # biases of a layer are no weights
     assert [layer["path"] for layer in record["layers"]] == [
         "Dense_0/kernel", "Dense_1/kernel", "layers/Dense_0/kernel",
     ]  # fmt: skip
     assert record["expected"]["weights"] == 64 * 16 + 3 * 256 + 160
+    dead = [int((~saved["masks"]["kernel"].any(axis)).sum()) for axis in (2, 1)]
+    assert [record["layers"][2][side] for side in ("dead_in", "dead_out")] == dead
 
 
 @pytest.mark.slow
