@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas.errors import UserError
 from gpnas.masks import tree
 from gpnas.units._groups import Member, UnitGroup, UnitGroups
 from gpnas.units.graph import CONSUMES, PRODUCES
@@ -19,7 +20,8 @@ _PREFIX = "block:"
 def with_blocks(groups: UnitGroups, variables: Any, blocks: Blocks) -> UnitGroups:
     """Adds a group of one unit for each block that the variables contain.
 
-    An inactive block is skipped: a residual block then adds zero. A compacted network lacks it.
+    An inactive block is skipped: a residual block then adds zero. A compacted network lacks it,
+    with its scalars, which are not masked.
 
     Args:
       groups: Groups found by `discover`.
@@ -29,15 +31,22 @@ def with_blocks(groups: UnitGroups, variables: Any, blocks: Blocks) -> UnitGroup
 
     Returns:
       The groups, followed by the blocks, which are named `block:NAME`.
+
+    Raises:
+      UserError: If a leaf whose zeros should make a block's output zero is a scalar.
     """
     shapes = {path: jnp.shape(leaf) for path, leaf in tree.leaves_by_path(variables).items()}
     found = []
     for name, (whole, output) in blocks.items():
+        inside = fnmatch.filter(shapes, whole)
+        outputs = fnmatch.filter(inside, output)
+        if scalars := [path for path in outputs if not shapes[path]]:
+            raise UserError(f"blocks.{name}", scalars[0], "output leaves of one axis or more")
         members = tuple(
             Member(path, len(shape) - 1, np.zeros(shape[-1], int), np.arange(shape[-1]),
-                   CONSUMES if fnmatch.fnmatchcase(path, output) else PRODUCES)
-            for path, shape in shapes.items()
-            if fnmatch.fnmatchcase(path, whole)
+                   CONSUMES if path in outputs else PRODUCES)
+            for path in inside
+            if (shape := shapes[path])
         )  # fmt: skip
         if members:
             found.append(UnitGroup(block_group(name), 1, members))

@@ -153,12 +153,11 @@ def _layer_use(traced: Trace, group: UnitGroup, member: Member) -> LayerUse:
             names.add(op.outs[0].id)
         elif at:
             uses.append(LayerUse(op, at[0], member))
-    (use, *others) = uses
-    inside = any(use.op is op for op in traced.graph.ops)
-    if others or not inside or not _is_plain(use):
-        got = f"{member.path} in {', '.join(u.op.name for u in uses)}"
+    plain = [u for u in uses if _is_plain(u) and any(u.op is op for op in traced.graph.ops)]
+    if len(uses) != 1 or not plain:
+        got = f"{member.path} in {', '.join(u.op.name for u in uses) or 'no layer'}"
         raise UserError(f"skip connection over {group.name}", got, "dense layers and convolutions")
-    return use
+    return plain[0]
 
 
 def _is_plain(use: LayerUse) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from gpnas import masks as gm
 from gpnas import models, units
+from gpnas.errors import UserError
 from gpnas.masks import plasticity, schedule, score
 
 MODULE = models.LeNet300(num_classes=3, widths=(10, 6))
@@ -104,6 +105,26 @@ def test_a_block_is_a_unit_among_others(name):
     assert {path for path, gone in inside.items() if gone} == {
         path for path in inside if f"/{name}/" in path
     }
+
+
+def test_scalars_of_a_block_go_with_it_and_cannot_make_its_output_zero():
+    block = {"kernel": jnp.ones((2, 3)), "out": jnp.ones((3, 2)), "slope": jnp.float32(0.5)}
+    none = units.UnitGroups((), ())
+    blocks = {"b": ("b/*", "b/out")}
+    found = units.with_blocks(none, {"b": block, "head": jnp.ones((2, 2))}, blocks)
+    (group,) = found.groups
+    assert [(m.path, m.role) for m in group.members] == [
+        ("b/kernel", "produces"),
+        ("b/out", "consumes"),
+    ]
+    gone = {group.name: np.zeros(1, bool)}
+    masks = units.weight_masks(found, gone, {"b": block, "head": jnp.ones((2, 2))})
+    assert masks["b"]["slope"] and not masks["b"]["out"].any()
+    assert list(units.without_blocks({"b": block, "head": 0}, blocks, gone)) == ["head"]
+    with pytest.raises(
+        UserError, match=r"^blocks\.b: got 'b/slope', allowed: output leaves of one"
+    ):
+        units.with_blocks(none, {"b": block}, {"b": ("b/*", "b/slope")})
 
 
 STILL = gm.stateful_identity(lambda masks, params, key: ())

@@ -163,6 +163,18 @@ def test_skip_connections_that_do_not_exist_are_refused(kind, name, why):
         units.skip_gradients(net.apply, jnp.mean, net.variables, groups, [name], *net.inputs)
 
 
+def test_a_kernel_that_no_layer_uses_is_refused():
+    apply, params, x, _ = dense(jnp.tanh)
+    groups = units.discover(apply, params, x)
+    (group,) = groups.groups
+
+    def first(p, x):
+        return jnp.tanh(x @ p["in"])
+
+    with pytest.raises(UserError, match="skip connection over .*: got 'out in no layer', allowed"):
+        units.skip_gradients(first, jnp.mean, params, groups, [group.name], x)
+
+
 def test_gradmax_says_what_it_lacks():
     params, groups, before, after, gradients, _ = half_active("dense", jnp.tanh)
     with pytest.raises(UserError, match="zero"):
