@@ -6,8 +6,10 @@ from typing import Any
 from scipy.optimize import brentq
 
 from gpnas.errors import UserError
-from gpnas.methods._registry import build
+from gpnas.methods._registry import build, fields_of
 from gpnas.units import training_macs
+
+_WHOLE = (int, int | str)  # annotations of fields with whole numbers; int | str: durations
 
 
 def relative_flops(settings: Mapping[str, Any], *, total_steps: int, **run: Any) -> float:
@@ -45,17 +47,24 @@ def match_flops(
       target: Training FLOPs, relative to dense training of the masked layers.
       field: Real-valued field of the method on which the cost depends monotonically, for example
         `first` of GMP and GraNet, or `peak` of development.
-      between: Minimum and maximum of the field.
+      between: Minimum and maximum of the field, in any order.
       total_steps: Length of the run.
       **run: Other arguments of `build`.
 
     Returns:
-      The settings with the field that root finding returns, to a relative error of 10⁻⁴. The cost
-      is not checked: it may miss the target if it changes in jumps, as with `stop_at`.
+      The settings with the field that root finding returns, to a relative error of 10⁻⁴ or an
+      absolute one of 10⁻⁶. The cost is not checked: it misses the target where it changes in jumps,
+      as with `stop_at`, by up to the height of a jump.
 
     Raises:
-      UserError: As `build`, and if no value in the range has this cost.
+      UserError: As `build`, if the field has whole numbers, and if no value in the range has this
+        cost.
     """
+    fields = fields_of(settings.get("name", ""))
+    if field in fields and fields[field].annotation in _WHOLE:
+        real = ", ".join(name for name, own in fields.items() if own.annotation is float)
+        raise UserError("field", field, f"a field with real values: {real or 'none'}")
+    between = min(between), max(between)
 
     def cost(value: float) -> float:
         return relative_flops({**settings, field: value}, total_steps=total_steps, **run)

@@ -2,7 +2,7 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from gpnas import plugins
@@ -69,7 +69,10 @@ METHODS: Mapping[str, Callable[..., Method]] = {
     "topkast": topkast.topkast,
 }
 # Arguments that come from the run, not from the settings.
-_GIVEN = ("total_steps", "batch_size", "images", "classes", "groups", "sizes", "costs", "params")
+_GIVEN = (
+    "total_steps", "batch_size", "images", "classes", "shapes", "groups", "sizes", "costs",
+    "params", "output_layers",
+)  # fmt: skip
 
 
 def find_method(name: str) -> Callable[..., Method]:
@@ -123,6 +126,7 @@ def build(
     groups: UnitGroups | None = None,
     sizes: Mapping[str, int] | None = None,
     costs: CostModel | None = None,
+    output_layers: Collection[str] = (),
 ) -> Method:
     """Builds a method from a config's `method` section.
 
@@ -142,6 +146,8 @@ def build(
       groups: Unit groups of the network, for the same methods (see `needs_unit_groups`).
       sizes: `{group: units}` of the supernet, if the network is smaller.
       costs: Costs of the supernet's units, for methods with a cost budget.
+      output_layers: Paths of the output layers' weights (`units.output_layers`), for methods that
+        treat them differently.
 
     Returns:
       The method.
@@ -169,10 +175,12 @@ def build(
         "batch_size": batch_size,
         "images": images,
         "classes": classes,
+        "shapes": shapes,
         "params": params,
         "groups": groups,
         "sizes": sizes,
         "costs": costs,
+        "output_layers": output_layers,
     }
     arguments |= {name: given[name] for name in _GIVEN if name in known}
     defaults = {n: known[n].default for n in own if known[n].default is not known[n].empty}

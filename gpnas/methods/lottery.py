@@ -1,7 +1,8 @@
 """Lottery tickets: iterative magnitude pruning with rewinding of the weights."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import flax
@@ -9,9 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from gpnas._settings import Count, Fraction
+from gpnas.errors import UserError
 from gpnas.masks import (
     MaskContext,
     MaskTransform,
+    allocate,
     apply,
     cond_inplace,
     init_masks,
@@ -49,6 +52,8 @@ def lottery(
     last_fraction: Fraction = 0.1,
     rewind_at: Fraction = 0.0,
     controls: bool = False,
+    output_layers: Collection[str] = (),
+    shapes: allocate.Shapes | None = None,
 ) -> Method:
     """Prunes iteratively by magnitude and rewinds the weights to their initial values.
 
@@ -63,10 +68,16 @@ def lottery(
       total_steps: Length of the run, over all trainings.
       rounds: Number of prunings.
       fraction: Fraction of a leaf's active weights that is pruned per round.
-      last_fraction: `fraction` of the last leaf in the natural order of paths, which should be the
-        output layer.
+      last_fraction: `fraction` of the output layer.
       rewind_at: Step to which tickets are rewound, as a fraction of the first training.
       controls: Whether controls are trained.
+      output_layers: Paths of the output layers' weights (`units.output_layers`); if empty, the last
+        leaf in the natural order of paths.
+      shapes: `{path: shape}` of the masked leaves, for the forecast; without it, all are expected
+        to be pruned by `fraction`.
+
+    Raises:
+      UserError: If the run has fewer steps than trainings.
 
     References:
       Frankle & Carbin 2019 (arXiv:1803.03635), section 2 and figures 3 and 4; Frankle et al. 2019
@@ -74,7 +85,11 @@ def lottery(
     """
     turns = 3 if controls else 1
     trainings = 1 + turns * rounds
+    if total_steps < trainings:
+        allowed = f"at most {(total_steps - 1) // turns} in {total_steps} steps"
+        raise UserError("method.rounds", rounds, f"{allowed}, for {trainings} trainings")
     length = total_steps // trainings
+    share = _output_share(shapes or {}, output_layers)
     rewind = round(rewind_at * length)
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Tickets]:
@@ -92,7 +107,7 @@ def lottery(
         turn = (done - 1) % turns if controls else turns - 1  # the ticket is the last of a round
         was_ticket = done == 1 or turn == 0
         ticket = (
-            prune_smallest(state.masks, state.params, fraction, last_fraction)
+            prune_smallest(state.masks, state.params, fraction, last_fraction, output_layers)
             if was_ticket
             else state.mask_state.ticket
         )
@@ -100,7 +115,10 @@ def lottery(
 
     def curve(step: jax.Array) -> jax.Array:
         cuts = (step // length + turns - 1) // turns
-        return jnp.float32(1 - fraction) ** jnp.minimum(cuts, rounds)
+        kept, kept_last = (
+            jnp.float32(1 - each) ** jnp.minimum(cuts, rounds) for each in (fraction, last_fraction)
+        )
+        return kept + share * (kept_last - kept)
 
     return Method(
         MaskTransform(init_fn, update_fn, schedule.never, lambda step: step == rewind),
@@ -130,13 +148,30 @@ def _train_next(
     )
 
 
-def prune_smallest(masks: Any, params: Any, fraction: float, last_fraction: float) -> Any:
+def _output_share(shapes: allocate.Shapes, output_layers: Collection[str]) -> float:
+    """Returns the fraction of all weights that are in output layers; 0 without shapes."""
+    sizes = {path: math.prod(shape) for path, shape in shapes.items()}
+    last = _outputs(sizes, output_layers)
+    return sum(size for path, size in sizes.items() if path in last) / max(sum(sizes.values()), 1)
+
+
+def _outputs(paths: Iterable[str], output_layers: Collection[str]) -> Collection[str]:
+    return output_layers or sorted(paths, key=tree.natural_order)[-1:]
+
+
+def prune_smallest(
+    masks: Any,
+    params: Any,
+    fraction: float,
+    last_fraction: float,
+    output_layers: Collection[str] = (),
+) -> Any:
     """Removes the given fraction of each leaf's active weights, those of smallest `|w|`."""
     active, weights = masked_leaves(masks), masked_leaves(masks, params)
-    last = list(active)[-1]
+    last = _outputs(active, output_layers)
 
     def leaf(path: str, mask: jax.Array) -> jax.Array:
-        keep = 1 - (last_fraction if path == last else fraction)
+        keep = 1 - (last_fraction if path in last else fraction)
         k = jnp.round(keep * jnp.sum(mask, dtype=jnp.float32)).astype(jnp.int32)
         return select.exact_top_k(jnp.abs(weights[path]), k, jax.random.key(0), mask)
 

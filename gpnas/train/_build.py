@@ -9,9 +9,10 @@ from ml_collections import ConfigDict
 
 from gpnas import models, plugins
 from gpnas.errors import UserError, brief, check_choice
+from gpnas.methods import find_method
 from gpnas.models import Model, resolve_conv
 from gpnas.train.task import TASKS, Task
-from gpnas.units import UnitGroups, discover, with_blocks
+from gpnas.units import UnitGroups, discover, output_layers, with_blocks
 
 _BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "rngs", "key")
 _NO_FIELDS = ("name", "dtype", "conv", "axes")  # of the section `model`
@@ -117,6 +118,22 @@ def discover_units(model: Model, variables: Any, inputs: jax.ShapeDtypeStruct) -
         batch = jax.ShapeDtypeStruct((2, *inputs.shape), inputs.dtype)
         found = discover(model.infer, variables, batch)
     return with_blocks(found, variables, models.removable_blocks(model.module))
+
+
+def output_paths(
+    method: str, model: Model, variables: Any, inputs: jax.ShapeDtypeStruct
+) -> list[str]:
+    """Returns the paths of the output layers' weights in the params, if the method asks for them.
+
+    Args:
+      method: Name of the method.
+      model, variables, inputs: As for `discover_units`.
+    """
+    if "output_layers" not in plugins.parameters_of(find_method(method)):
+        return []
+    batch = jax.ShapeDtypeStruct((1, *inputs.shape), inputs.dtype)
+    found = output_layers(model.infer, variables, batch)
+    return [path.removeprefix("params/") for path in found if path.startswith("params/")]
 
 
 def shapes_of(task: Task, config: ConfigDict, one: jax.ShapeDtypeStruct) -> Any:

@@ -17,7 +17,7 @@ from gpnas.methods import Method, build, duration, find_method, needs_unit_group
 from gpnas.train import _patience
 from gpnas.train._averaging import averages, params_ema
 from gpnas.train._axes import NetworkLayers, network_layers, table_of, with_axes
-from gpnas.train._build import build_model, build_task, discover_units, shapes_of
+from gpnas.train._build import build_model, build_task, discover_units, output_paths, shapes_of
 from gpnas.train._deterministic import set_deterministic
 from gpnas.train._feed import stream_steps
 from gpnas.train._forecast import expected, mask_updates
@@ -262,6 +262,9 @@ def _make_method(
         groups=network.groups,
         sizes=supernet.sizes,
         costs=supernet.costs,
+        output_layers=output_paths(
+            settings["name"], network.task.model, network.variables, network.inputs
+        ),
     )
     if axes:
         allowed = "none for a method that develops units, has gates or trains several times"

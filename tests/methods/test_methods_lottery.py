@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import MaskContext, apply, init_masks, masked_leaves
-from gpnas.methods import EvalContext, lottery
+from gpnas.errors import UserError
+from gpnas.masks import MaskContext, apply, init_masks, masked_leaves, summary
+from gpnas.methods import EvalContext, build, lottery
 
 PARAMS = {
     "Dense_0": {"kernel": jax.random.normal(jax.random.key(0), (20, 10)), "bias": jnp.ones(10)},
@@ -116,6 +117,32 @@ def test_the_density_that_is_reported(turns, controls):
     steps = np.array([0, LENGTH - 1, LENGTH, turns * LENGTH, (turns + 1) * LENGTH])
     told = [float(method.forecast.density(jnp.int32(step))) for step in steps]
     np.testing.assert_allclose(told, [1, 1, 0.8, 0.8, 0.64], rtol=1e-6)
+
+
+def test_the_reported_density_is_that_of_all_layers():
+    pairs = course(3, rounds=2)
+    shapes = {path: mask.shape for path, (mask, _) in leaves(pairs[0][0]).items()}
+    settings = {"name": "lottery", "rounds": 2}
+    method = build(settings, total_steps=3 * LENGTH, batch_size=1, shapes=shapes)
+    for i, (_, begun) in enumerate(pairs):
+        told = float(method.forecast.density(jnp.int32((i + 1) * LENGTH)))
+        assert told == pytest.approx(float(summary.density(begun.masks)), abs=2 / 250)
+
+
+def test_the_output_layer_is_not_the_last_by_name():
+    masks = lottery.prune_smallest(init_masks(PARAMS), PARAMS, 0.2, 0.1, ["Dense_0/kernel"])
+    assert {p: int(m.sum()) for p, m in masked_leaves(masks).items()} == {
+        "Dense_0/kernel": 180,
+        "Dense_1/kernel": 40,
+    }
+
+
+@pytest.mark.parametrize(("controls", "most"), [(False, 9), (True, 3)])
+def test_a_training_has_a_step(controls, most):
+    said = f"^method.rounds: got {most + 1}, allowed: at most {most} in 10 steps"
+    with pytest.raises(UserError, match=said):
+        lottery.lottery(total_steps=10, rounds=most + 1, controls=controls)
+    assert lottery.lottery(total_steps=10, rounds=most, controls=controls).trainings == 10
 
 
 def test_shuffled_and_redrawn_keep_what_they_should():

@@ -43,6 +43,26 @@ def test_a_cost_out_of_range(target):
         match_flops(GMP, target, "first", (0.1, 1.0), **RUN)
 
 
+def test_a_range_may_be_given_in_any_order():
+    with pytest.raises(UserError, match="which first from 0.1 to 1 costs"):
+        match_flops(GMP, 2.0, "first", (1.0, 0.1), **RUN)
+    found = (match_flops(GMP, 0.2, "first", ends, **RUN) for ends in ((0.1, 1.0), (1.0, 0.1)))
+    assert next(found) == next(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "real"),
+    [
+        (GMP, "every", "density, first, start_at, stop_at"),
+        ({"name": "acdc", "density": 0.1}, "phases", "density, warmup_at, stop_at"),
+    ],
+)
+def test_a_field_with_whole_numbers_is_refused(settings, field, real):
+    said = f"^field: got '{field}', allowed: a field with real values: {real}"
+    with pytest.raises(UserError, match=said):
+        match_flops(settings, 0.2, field, (1, 100), **RUN)
+
+
 def test_a_wrong_field_is_named():
     with pytest.raises(UserError, match="method.peak"):
         match_flops(GMP, 0.2, "peak", (1.0, 2.0), **RUN)

@@ -4,12 +4,14 @@ import dataclasses
 from inspect import signature
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from gpnas import data
 from gpnas.errors import UserError
-from gpnas.methods import METHODS
-from gpnas.train import base, config_key, load_data, make_plan
+from gpnas.masks import init_masks, masked_leaves
+from gpnas.methods import METHODS, EvalContext
+from gpnas.train import base, config_key, init_state, load_data, make_plan
 from gpnas.train._forecast import few_updates, forecast_line
 
 MASKED = {"name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3}
@@ -205,3 +207,23 @@ def test_trainings_are_whole_numbers_of_evaluations(tiny, digits):
     with pytest.raises(UserError, match="^train.epochs: got 4, allowed: a multiple of 3"):
         make_plan(config, digits)
     assert make_plan(changed(config, {"train.epochs": 6}), digits).method.trainings == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "widths", "last"),
+    [("convnet", (4, 6, 6, 8), "classifier"), ("lenet300", (32, 16), "Dense_2")],
+)
+def test_lottery_prunes_the_layer_of_outputs_less(tiny, digits, name, widths, last):
+    config = tiny(name="lottery", rounds=1, fraction=0.5, last_fraction=0.0)
+    config.model.name, config.model.widths = name, widths
+    plan = make_plan(config, digits)
+    size = masked_leaves(init_masks(plan.variables["params"]))[f"{last}/kernel"].size
+    expected = 0.5 + 0.5 * size / plan.expected["weights"]
+    assert plan.expected["density"] == pytest.approx(expected)
+    state = init_state(plan.task, plan.method, plan.tx, jnp.ones((1, 8, 8, 1)), jax.random.key(0))
+    state = dataclasses.replace(state, step=jnp.int32(plan.total_steps // 2))
+    context = EvalContext(0.0, lambda params: 0.0, plan.tx.init)
+    masks = plan.method.hooks.on_eval(state, context).masks
+    kept = {path: float(mask.mean()) for path, mask in masked_leaves(masks).items()}
+    assert kept == {path: 1.0 if path == f"{last}/kernel" else 0.5 for path in kept}
