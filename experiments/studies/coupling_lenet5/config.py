@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from scipy.optimize import brentq
@@ -63,12 +64,12 @@ def relative_flops(method: dict[str, Any]) -> float:
     """
     forecast = build(method, total_steps=_STEPS, batch_size=128, shapes=_SHAPES).forecast
     sizes, split = allocate.leaf_sizes(_SHAPES), allocate.erk()
-    macs = [_MACS.get(name, 1) for name in _SHAPES]
-    whole = float(np.dot(macs, sizes))
+    whole = float(np.dot([_MACS.get(name, 1) for name in _SHAPES], sizes))
 
     def active(step: jax.Array) -> jax.Array:
         counts = split(_SHAPES, forecast.density(step))
-        return sum(_MACS.get(name, 1) * count for (name,), count in counts.items()) / whole
+        macs = [_MACS.get(name, 1) * count for (name,), count in counts.items()]
+        return jnp.sum(jnp.stack(macs)) / whole
 
     return training_macs(active, forecast.dense_gradient, _STEPS)[0]
 
