@@ -60,12 +60,17 @@ def _machine() -> dict[str, Any]:
     return {
         "platform": platform.platform(terse=True),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": _cores(),
         "backend": jax.default_backend(),
         "device": devices[0].device_kind,
         "devices": len(devices),
         "processes": jax.process_count(),
     }
+
+
+def _cores() -> int | None:
+    """Counts the cores that this process may use; all, where none can be excluded (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _processor() -> str:

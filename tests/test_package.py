@@ -71,6 +71,11 @@ def test_a_package_that_lies_in_another_repository_has_no_revision(tmp_path, mon
     assert provenance._git_revision() is None
 
 
+def test_provenance_without_affinity_counts_all_cores(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    assert provenance.provenance()["machine"]["cores"] == os.cpu_count()
+
+
 HEAVY = (
     "import sys; print(sorted({'matplotlib', 'jinja2', 'optuna', 'sqlalchemy', 'sklearn', 'PIL',"
     " 'tensorflow_datasets', 'pyarrow', 'array_record', 'moocore'} & set(sys.modules)))"

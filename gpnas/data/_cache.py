@@ -114,13 +114,13 @@ def new_inputs(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.
     """Creates a writable memory map for the inputs of split `name` in an entry.
 
     Raises:
-      OSError: If the disk has too little space; writing to the map would then kill the process.
+      OSError: If the disk has too little space.
     """
     path = array_path(folder, f"{name}_inputs")
     little = np.dtype(dtype).newbyteorder("<")
     inputs: np.memmap = np.lib.format.open_memmap(path, "w+", little, shape)
     with open(path, "rb+") as file:
-        os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+        _storage.reserve_space(file.fileno(), os.path.getsize(path))
     return inputs
 
 

@@ -87,6 +87,23 @@ def fingerprint(paths: Iterable[Path], root: Path) -> str:
     return digest.hexdigest()
 
 
+def reserve_space(handle: int, size: int) -> None:
+    """Extends an open file to `size` bytes; writing to its map on a full disk kills the process.
+
+    A system that cannot reserve the space (macOS) only checks that it is free.
+
+    Raises:
+      OSError: If the disk has too little space.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+        return
+    disk = os.fstatvfs(handle)
+    if disk.f_bavail * disk.f_frsize < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(handle, size)
+
+
 def new_array(folder: Path, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     """Creates an array: in memory, or, above 1 GiB, mapped from an unnamed file.
 
@@ -107,5 +124,5 @@ def new_array(folder: Path, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[A
         folder.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
     with file, naming(folder):
-        os.posix_fallocate(file.fileno(), 0, size)  # else a full disk kills the process later
+        reserve_space(file.fileno(), size)
         return np.memmap(file, dtype, "r+", shape=shape)

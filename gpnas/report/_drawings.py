@@ -12,7 +12,7 @@ from gpnas.report import formatting, style
 from gpnas.report._figures import FigureSpec, Panel, columns_for
 from gpnas.report._groups import Group, Summary
 from gpnas.report._labels import shorten_to_width, text_width
-from gpnas.report._searches import objectives, studies
+from gpnas.report._searches import is_maximised, objectives, studies
 
 _SIZE = (300.0, 190.0)
 _ROW = 38.0  # pixels from layer to layer
@@ -101,8 +101,10 @@ def drawing_figures(summary: Summary) -> list[FigureSpec]:
             continue
         made = {group.label: _panel(group, draw) for group in groups}
         panels = [panel for panel in made.values() if panel is not None]
-        name = formatting.shorten(objectives(groups[0].runs[0])[0], 60)
-        caption = f"Best architecture of each strategy: lowest {name} over its seeds."
+        name = objectives(groups[0].runs[0])[0]
+        best = "highest" if is_maximised(groups[0].runs[0], name) else "lowest"
+        best += f" {formatting.shorten(name, 60)}"
+        caption = f"Best architecture of each strategy: {best} over its seeds."
         if missing := [label for label, panel in made.items() if panel is None]:
             caption += f" Not drawn, as the record has no such architecture: {', '.join(missing)}."
         if panels:
@@ -141,7 +143,8 @@ def _panel(group: Group, draw: Callable[[Any], Drawing]) -> Panel | None:
     ]
     if not known:
         return None
-    best, architecture = min(known, key=lambda pair: pair[0])
+    choose = max if is_maximised(group.runs[0], name) else min
+    best, architecture = choose(known, key=lambda pair: pair[0])
     try:
         graph = draw(architecture)
     except (TypeError, ValueError, KeyError, IndexError):  # not an architecture of the space

@@ -26,8 +26,13 @@ _FEW = 50  # up to this many evaluations, all are drawn on a linear axis
 
 
 def objectives(run: Run) -> list[str]:
-    """Returns the names of the objectives, which are minimised."""
+    """Returns the names of the objectives, which are minimised unless `is_maximised`."""
     return formatting.strings(run.config, "objectives")
+
+
+def is_maximised(run: Run, objective: str) -> bool:
+    """Returns whether higher values of an objective are better; it is then the only one."""
+    return objective in formatting.strings(run.record, "maximised")
 
 
 def shown(run: Run) -> list[str]:
@@ -178,7 +183,10 @@ def _text(name: str, found: stats.Estimate | None) -> str:
 
 
 def _protocol(run: Run, name: str) -> str:
-    chosen = ", ".join(formatting.shorten(objective, 60) for objective in objectives(run))
+    chosen = ", ".join(
+        ("highest " if is_maximised(run, objective) else "") + formatting.shorten(objective, 60)
+        for objective in objectives(run)
+    )
     if name == "hypervolume":
         text = "the fraction of the box spanned by all fronts that a front dominates"
     else:

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import types
 
+import numpy as np
 import pytest
 
 from gpnas import _locks
-from gpnas.data import _storage
+from gpnas.data import _cache, _storage
 
 
 def test_publish_does_not_replace(tmp_path):
@@ -48,3 +50,22 @@ def test_a_lock_on_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(OSError, match="No space"), _locks.locked(tmp_path / "a", field="x"):
         pass
+
+
+def test_arrays_on_a_system_that_cannot_reserve_space(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    array = _storage.new_array(tmp_path, (_storage.IN_MEMORY + 1,), "uint8")
+    array[-1] = 7
+    assert array[0] == 0 and array[-1] == 7
+    inputs = _cache.new_inputs(tmp_path, "train", (3, 2))
+    inputs[:] = 1
+    inputs.flush()
+    assert np.load(tmp_path / "train_inputs.npy").tolist() == [[1, 1]] * 3
+    full = types.SimpleNamespace(f_bavail=0, f_frsize=4096)
+    monkeypatch.setattr(os, "fstatvfs", lambda handle: full)
+    for create in (
+        lambda: _storage.new_array(tmp_path, (_storage.IN_MEMORY + 1,), "uint8"),
+        lambda: _cache.new_inputs(tmp_path, "test", (3, 2)),
+    ):
+        with pytest.raises(OSError, match="No space left on device"):
+            create()

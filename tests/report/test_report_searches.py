@@ -77,6 +77,22 @@ def test_several_objectives_have_a_hypervolume(tmp_path):
     assert "hypervolume by number of evaluations" in report.text_table(found)
 
 
+def test_the_best_of_a_maximised_objective_is_the_highest(tmp_path):
+    def trained(seed, accuracy):
+        rows = [(9, {"accuracy": accuracy, "test": 2.0})]
+        one = record("a", seed, rows, objectives=("accuracy",))
+        return one | {"maximised": ["accuracy", "test"]}
+
+    summary = summarise(loaded(tmp_path, trained(0, 91.0), trained(1, 93.0), trained(2, 92.0)))
+    (found,) = _drawings.drawing_figures(summary)
+    assert found.caption == "Best architecture of each strategy: highest accuracy over its seeds."
+    assert found.panels[0].label.startswith("a: conv3")
+    assert [ax.get_title(loc="left") for ax in drawn(found)] == ["a: 93"]
+    (curves,), (table,) = _searches.search_curves(summary), _searches.search_tables(summary)
+    assert "Selected by highest accuracy;" in curves.caption
+    assert "Selected by highest accuracy;" in table.notes[0]
+
+
 def test_an_edge_for_each_operation_but_none():
     graph = _drawings.cell_201_drawing(["conv3", "none", "skip", "conv1", "none", "pool3"])
     assert list(graph.edges) == [
