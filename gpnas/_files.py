@@ -12,6 +12,7 @@ from typing import Any
 
 from gpnas.errors import UserError
 
+PathLike = str | os.PathLike[str]  # a path as users pass it; public functions make it a Path
 MAX_DEPTH = 100  # of nested objects and lists, within the limit of recursive readers
 # Error numbers of a full disk, quota or size limit, and of a failing disk.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -59,7 +60,7 @@ def _children(value: Any) -> Iterable[Any]:
     return [child for child in inside if isinstance(child, (dict, list))]
 
 
-def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
+def read_json(path: PathLike, field: str, allowed: str) -> dict[str, Any]:
     """Reads a JSON object from a file.
 
     Args:
@@ -70,6 +71,7 @@ def read_json(path: pathlib.Path, field: str, allowed: str) -> dict[str, Any]:
     Raises:
       UserError: If the file cannot be read or does not hold a JSON object.
     """
+    path = pathlib.Path(path)
     try:
         if path.exists() and not path.is_file():  # reading a pipe or a device may never end
             raise OSError(errno.EINVAL, "not a regular file")
@@ -103,12 +105,13 @@ def digest_matches(content: Mapping[str, Any]) -> bool:
         return False
 
 
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
+def write_bytes(path: PathLike, content: bytes) -> None:
     """Writes a file atomically; it is on disk on return.
 
     Raises:
       OSError: If it cannot be written; an existing file is then unchanged.
     """
+    path = pathlib.Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with naming(path):
         try:
@@ -148,7 +151,7 @@ def naming(path: pathlib.Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def write_json(path: pathlib.Path, content: Any) -> None:
+def write_json(path: PathLike, content: Any) -> None:
     """Writes a JSON file atomically, with lists of numbers on one line; it is on disk on return.
 
     Raises:
@@ -164,7 +167,7 @@ def line_of(content: Any) -> bytes:
     return (json.dumps(content) + "\n").encode()
 
 
-def records_path(results: str | pathlib.Path, study: str) -> pathlib.Path:
+def records_path(results: PathLike, study: str) -> pathlib.Path:
     """Returns the file of a study's records: RESULTS/STUDY/records.jsonl.
 
     Raises:
@@ -176,7 +179,7 @@ def records_path(results: str | pathlib.Path, study: str) -> pathlib.Path:
     return pathlib.Path(results) / study / "records.jsonl"
 
 
-def append_line(path: pathlib.Path, content: Any, safe: bool = True) -> None:
+def append_line(path: PathLike, content: Any, safe: bool = True) -> None:
     """Appends one JSON line in one write; first completes a line torn by a kill.
 
     Args:
@@ -187,7 +190,7 @@ def append_line(path: pathlib.Path, content: Any, safe: bool = True) -> None:
     Raises:
       OSError: If it cannot be written.
     """
-    line = line_of(content)
+    line, path = line_of(content), pathlib.Path(path)
     with naming(path):
         with open(path, "ab+") as file:
             if file.tell() and _last_byte(file) != b"\n":
@@ -202,12 +205,13 @@ def _last_byte(file: Any) -> bytes:
     return file.read(1)
 
 
-def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_lines(path: PathLike) -> list[dict[str, Any]]:
     """Reads all complete JSON objects of a file, one per line; skips other lines.
 
     Returns:
       The objects; an empty list if the file does not exist.
     """
+    path = pathlib.Path(path)
     if not path.is_file():
         return []
     found = []

@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib
+import inspect
 import pathlib
 import pkgutil
 import re
@@ -115,6 +116,30 @@ def is_public(name):
     if package not in PACKAGES:
         return not inside and (not package or f"`{package}`" in gpnas.__doc__)
     return not inside or inside in FACES or inside in listed(package)
+
+
+def public_functions():
+    """Functions that the faces and `gpnas.records` list, and those of the namespaces among them."""
+    for face in (*FACES, "records"):
+        module = importlib.import_module(f"gpnas.{face}")
+        for found in (getattr(module, name, None) for name in module.__all__):
+            if inspect.ismodule(found):
+                inside = [f for f in vars(found).values() if inspect.isfunction(f)]
+                yield from (
+                    f for f in inside if f.__module__ == found.__name__ and f.__name__[0] != "_"
+                )
+            elif inspect.isfunction(found):
+                yield found
+
+
+@pytest.mark.slow
+def test_public_functions_take_paths_as_text():
+    """Only `natural_order` does not: it is a key that sorts paths."""
+    for function in set(public_functions()):
+        for parameter in inspect.signature(function).parameters.values():
+            taken = inspect.formatannotation(parameter.annotation)
+            where = f"{function.__module__}.{function.__name__}({parameter})"
+            assert not re.search(r"\bPath\b", taken) or function.__name__ == "natural_order", where
 
 
 def test_studies_configs_and_documents_import_public_names():

@@ -1,7 +1,6 @@
 """`load`: loads a data set by name."""
 
 import dataclasses
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from gpnas import _locks
+from gpnas._files import PathLike
 from gpnas.data import (
     _cache,
     _digits,
@@ -37,7 +37,6 @@ _NAMES = (
     "fashion_mnist, mnist, cifar10, digits, folder:PATH, csv:PATH, text:PATH, module:function "
     "of your own, or an image classification set prepared by TFDS as array_record"
 )
-PathLike = str | os.PathLike[str]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpnas._files import PathLike
 from gpnas._natural_order import natural_order
 from gpnas.errors import UserError, explained
 
@@ -30,12 +31,13 @@ _LARGEST = 4096
 _WIDE = ("I", "F")  # Pillow's modes of 32 bits: integers and floats of unknown range.
 
 
-def is_image(path: Path) -> bool:
+def is_image(path: PathLike) -> bool:
     """Returns whether a path is a file with the suffix of an image."""
+    path = Path(path)
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def is_gray(path: Path) -> bool:
+def is_gray(path: PathLike) -> bool:
     """Returns whether an image is stored in grayscale, without alpha channel or palette.
 
     Raises:
@@ -49,7 +51,7 @@ def is_gray(path: Path) -> bool:
     return sixteen or mode in ("L", "1")
 
 
-def read(path: Path, channels: int, field: str = "data.name") -> npt.NDArray[np.uint8]:
+def read(path: PathLike, channels: int, field: str = "data.name") -> npt.NDArray[np.uint8]:
     """Decodes an image as for training.
 
     The EXIF orientation is applied and an alpha channel dropped. Only the first of several frames
@@ -127,13 +129,13 @@ def _is_sixteen(image: Any) -> bool:
     return image.mode in _SIXTEEN or (image.mode == "I" and image.format in ("PNG", "PPM"))
 
 
-def _check_depth(path: Path, mode: str, sixteen: bool, field: str = "data.name") -> None:
+def _check_depth(path: PathLike, mode: str, sixteen: bool, field: str = "data.name") -> None:
     if mode in _WIDE and not sixteen:
         allowed = f"an image with 8 or 16 bits per channel, not 32 (mode {mode})"
         raise UserError(field, str(path), allowed)
 
 
-def _readable(path: Path, field: str = "data.name") -> contextlib.AbstractContextManager[None]:
+def _readable(path: PathLike, field: str = "data.name") -> contextlib.AbstractContextManager[None]:
     """Converts errors about a damaged image in a `with` block."""
     from PIL import Image
 

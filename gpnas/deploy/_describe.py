@@ -10,7 +10,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gpnas._files import parse_json, read_json, sealed, write_json
+from gpnas._files import PathLike, parse_json, read_json, sealed, write_json
 from gpnas.errors import UserError
 
 
@@ -26,8 +26,9 @@ class Description(NamedTuple):
     image_shape: tuple[int, ...]
 
 
-def side_file(path: pathlib.Path) -> pathlib.Path:
+def side_file(path: PathLike) -> pathlib.Path:
     """Returns the path of an exported file's description: FILE.json beside it."""
+    path = pathlib.Path(path)
     return path.with_name(f"{path.name}.json")
 
 

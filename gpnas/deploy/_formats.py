@@ -22,6 +22,7 @@ from flax import nnx
 from jax import export
 from jax.extend.core import jaxpr_as_fun
 
+from gpnas._files import PathLike
 from gpnas.errors import UserError, check_choice, explained, how_to_install
 from gpnas.masks import tree
 from gpnas.models import MODELS, call
@@ -150,7 +151,7 @@ def to_stablehlo(
     apply: Apply,
     variables: Any,
     image_shape: Sequence[int],
-    path: pathlib.Path,
+    path: PathLike,
     platforms: Sequence[str] = PLATFORMS,
 ) -> None:
     """Writes a StableHLO file for any batch size and several platforms (`jax.export`).
@@ -165,14 +166,14 @@ def to_stablehlo(
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
     exported = export.export(jax.jit(_bound(apply, variables)), platforms=platforms)(images)
-    path.write_bytes(bytes(exported.serialize()))
+    pathlib.Path(path).write_bytes(bytes(exported.serialize()))
 
 
 def to_onnx(
     apply: Apply,
     variables: Any,
     image_shape: Sequence[int],
-    path: pathlib.Path,
+    path: PathLike,
     opset: int = OPSET,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
@@ -209,7 +210,7 @@ def to_onnx(
     _name_by_variables(model.graph, variables)
     onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+    onnx.save(model, path)
 
 
 def _name_by_variables(graph: Any, variables: Any) -> None:
@@ -270,7 +271,7 @@ def _holds(value: np.ndarray, leaf: np.ndarray) -> bool:
 
 
 def to_tflite(
-    apply: Apply, variables: Any, image_shape: Sequence[int], path: pathlib.Path, batch: int = 1
+    apply: Apply, variables: Any, image_shape: Sequence[int], path: PathLike, batch: int = 1
 ) -> None:
     """Writes a TFLite file for one batch size, from StableHLO; needs the extra `tflite`.
 
@@ -292,7 +293,8 @@ def to_tflite(
         converter.set_signature(module.operation, "serving_default", ["images"], ["logits"])
         passes = passmanager.PassManager("builtin.module", context)
         converter.run_convert_to_tfl_passes(module, passes, converter.ConvertToTFLConfig())
-        path.write_bytes(bytes(converter.export_flatbuffer_to_bytes(module.operation)))
+        content = bytes(converter.export_flatbuffer_to_bytes(module.operation))
+    pathlib.Path(path).write_bytes(content)
 
 
 WRITERS: Mapping[str, Callable[..., None]] = {

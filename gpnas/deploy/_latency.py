@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import gpnas
+from gpnas._files import PathLike
 from gpnas.deploy._runtimes import load_exported
 from gpnas.timing import Seconds, interleave
 
@@ -49,7 +50,7 @@ def run_in_process(module: str, threads: int, request: Mapping[str, Any]) -> Any
 
 
 def measure_latency(
-    paths: Mapping[str, pathlib.Path],
+    paths: Mapping[str, PathLike],
     image_shape: Sequence[int],
     batches: Sequence[int],
     threads: int,
@@ -68,7 +69,7 @@ def measure_latency(
       `{batch: {name: [seconds]}}`.
     """
     request = {
-        "paths": {name: str(path) for name, path in paths.items()},
+        "paths": {name: os.fspath(path) for name, path in paths.items()},
         "shape": list(image_shape),
         "batches": list(batches),
         "seconds": seconds,
@@ -107,8 +108,7 @@ def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
 
 def _answer(request: dict[str, Any]) -> dict[int, Seconds]:
     runs = {
-        name: load_exported(pathlib.Path(path), request["threads"])
-        for name, path in request["paths"].items()
+        name: load_exported(path, request["threads"]) for name, path in request["paths"].items()
     }
     found = {}
     for batch in request["batches"]:

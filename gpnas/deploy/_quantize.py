@@ -5,10 +5,12 @@ import tempfile
 
 import numpy as np
 
+from gpnas._files import PathLike
+
 _BATCH = 100  # images per call in calibration
 
 
-def quantize(source: pathlib.Path, path: pathlib.Path, images: np.ndarray) -> None:
+def quantize(source: PathLike, path: PathLike, images: np.ndarray) -> None:
     """Writes an int8 ONNX file with per-channel weights and calibrated activation ranges.
 
     Args:
@@ -20,6 +22,7 @@ def quantize(source: pathlib.Path, path: pathlib.Path, images: np.ndarray) -> No
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    source, path = pathlib.Path(source), pathlib.Path(path)
     starts = range(0, len(images), _BATCH)
     parts = ({"images": np.asarray(images[i : i + _BATCH], np.float32)} for i in starts)
 

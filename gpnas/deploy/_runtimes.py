@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from gpnas._files import PathLike
 from gpnas.deploy._describe import check_digest
 from gpnas.deploy._formats import Apply, require_packages
 from gpnas.deploy._saved import load_network
@@ -21,7 +22,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 Loaded = tuple[Run, Mapping[str, str]]
 
 
-def load_exported(path: pathlib.Path, threads: int = 1) -> Run:
+def load_exported(path: PathLike, threads: int = 1) -> Run:
     """Loads an exported file as a function; the suffix determines the runtime.
 
     Args:
@@ -37,11 +38,12 @@ def load_exported(path: pathlib.Path, threads: int = 1) -> Run:
     return load_described(path, threads)[0]
 
 
-def load_described(path: pathlib.Path, threads: int = 1) -> tuple[Run, Mapping[str, str]]:
+def load_described(path: PathLike, threads: int = 1) -> tuple[Run, Mapping[str, str]]:
     """Loads an exported file as a function, and its metadata; `{}` for formats without metadata.
 
     Arguments and errors are those of `load_exported`.
     """
+    path = pathlib.Path(path)
     path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
     if path.suffix not in RUNTIMES:
         raise UserError("file", str(path), f"a file ending in {', '.join(RUNTIMES)}")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from gpnas._files import sealed, write_bytes, write_json
+from gpnas._files import PathLike, sealed, write_bytes, write_json
 from gpnas.deploy._describe import Description, digest, metadata_of, read_sealed
 from gpnas.deploy._formats import Apply, inference
 from gpnas.errors import UserError, explained
@@ -17,7 +17,7 @@ from gpnas.models import MODELS, from_architecture
 
 
 def save_network(
-    path: pathlib.Path,
+    path: PathLike,
     architecture: Mapping[str, Any],
     variables: Any,
     mean: Iterable[float] = (0.0,),
@@ -35,6 +35,7 @@ def save_network(
     """
     from safetensors.numpy import save
 
+    path = pathlib.Path(path)
     flat = traverse_util.flatten_dict(variables, sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}
     content = save(arrays, metadata_of(description) if description else None)
@@ -51,7 +52,7 @@ def save_network(
     write_json(path, sealed(known))
 
 
-def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
+def load_network(path: PathLike) -> tuple[Apply, Any]:
     """Loads a network written by `save_network`.
 
     Args:
@@ -66,6 +67,7 @@ def load_network(path: pathlib.Path) -> tuple[Apply, Any]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    path = pathlib.Path(path)
     known, allowed = read_sealed(path), "an architecture's JSON with its weights beside it"
     with explained("file", str(path), allowed, OSError, ValueError, LookupError, TypeError):
         weights = path.with_name(pathlib.PurePath(known["weights"]).name)

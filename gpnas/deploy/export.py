@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gpnas._files import naming, sync, write_json
+from gpnas._files import PathLike, naming, sync, write_json
 from gpnas._jit_once import jit_once
 from gpnas.data import Dataset, require_kind, standardize
 from gpnas.deploy import _formats as formats
@@ -21,7 +21,7 @@ from gpnas.deploy._latency import measure_latency, speedup
 from gpnas.deploy._quantize import quantize
 from gpnas.deploy._runtimes import load_exported, max_difference, mean_over_examples
 from gpnas.deploy._saved import on_pixels, save_network
-from gpnas.errors import UserError, brief
+from gpnas.errors import UserError, brief, check_choice
 from gpnas.models import Model
 from gpnas.plugins import call_user
 from gpnas.provenance import provenance
@@ -38,7 +38,7 @@ _PARITY = 64  # validation images on which runtimes are compared
 
 
 def export_run(
-    workdir: pathlib.Path,
+    workdir: PathLike,
     names: Sequence[str],
     network: str = "selected",
     int8: bool = False,
@@ -73,7 +73,8 @@ def export_run(
       OSError: If the disk is full or fails; existing files are unchanged.
       RuntimeError: If a float32 file differs from JAX.
     """
-    _check_formats(names, int8, opset)
+    _check_formats(names, parts, int8, opset)
+    workdir = pathlib.Path(workdir)
     target = _target(workdir)
     run = load_run(workdir, network, data)
     require_kind(run.data, **KINDS)
@@ -115,10 +116,14 @@ class _Job(NamedTuple):
     opset: int
 
 
-def _check_formats(names: Sequence[str], int8: bool, opset: int | None) -> None:
+def _check_formats(
+    names: Sequence[str], parts: Sequence[str], int8: bool, opset: int | None
+) -> None:
     if not names:
         raise UserError("formats", "", ", ".join(formats.EXTRAS))
     require_formats(names)
+    for part in parts or [""]:
+        check_choice("parts", part, PARTS)
     for field, value in (("int8", int8 or None), ("opset", opset)):
         if value is not None and "onnx" not in names:
             raise UserError(field, value, "only with onnx among the formats")

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gpnas._files import read_json, sealed, write_json
+from gpnas._files import PathLike, read_json, sealed, write_json
 from gpnas.data import Dataset, require_kind
 from gpnas.deploy._formats import require_formats
 from gpnas.deploy._latency import measure_latency
@@ -17,7 +17,7 @@ _WHOLE = "main"  # folder of the main run; its dense network is the whole networ
 Record = Mapping[str, Any]
 
 
-def export_front(workdir: pathlib.Path, names: Sequence[str], seconds: float = 0.3) -> None:
+def export_front(workdir: PathLike, names: Sequence[str], seconds: float = 0.3) -> None:
     """Writes FOLDER/export for each network of a front, and WORKDIR/latency.json.
 
     Latency is measured for the files of the first format, called in turn. The reference is the
@@ -34,6 +34,7 @@ def export_front(workdir: pathlib.Path, names: Sequence[str], seconds: float = 0
       OSError, RuntimeError: As `export_run`.
     """
     require_formats(names)
+    workdir = pathlib.Path(workdir)
     record = read_json(workdir / "front.json", "workdir", "a folder with the front.json of a front")
     networks = (*record["networks"], *record["uniform"], *record.get("retrained", ()))
     parts = {_WHOLE: "dense"} | {str(one["folder"]): "compact" for one in networks}

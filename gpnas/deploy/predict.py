@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from gpnas._files import PathLike
 from gpnas.data import image_files, require_kind
 from gpnas.deploy._describe import Description, read_description
 from gpnas.deploy._runtimes import Run, load_described
@@ -41,7 +42,7 @@ class Prediction(NamedTuple):
     classes: tuple[tuple[str, float], ...]
 
 
-def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
+def from_run(workdir: PathLike, network: str = "selected") -> Predictor:
     """Loads the network of a finished run and its data set, which defines the standardization.
 
     Args:
@@ -61,7 +62,7 @@ def from_run(workdir: pathlib.Path, network: str = "selected") -> Predictor:
     )
 
 
-def from_file(path: pathlib.Path) -> Predictor:
+def from_file(path: PathLike) -> Predictor:
     """Loads the network of an exported file.
 
     Args:
@@ -70,12 +71,13 @@ def from_file(path: pathlib.Path) -> Predictor:
     Raises:
       UserError: As for `load_exported`, or if the file has no description.
     """
+    path = pathlib.Path(path)
     run, metadata = load_described(path)
     path = path.with_suffix(".json") if path.suffix == ".safetensors" else path
     return Predictor(run, read_description(path, metadata))
 
 
-def find_images(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+def find_images(paths: Sequence[PathLike]) -> list[pathlib.Path]:
     """Finds image files, in folders recursively; numbers in names are sorted numerically.
 
     Args:
@@ -85,7 +87,7 @@ def find_images(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
       UserError: If a path does not exist, or a folder contains no image.
     """
     found: list[pathlib.Path] = []
-    for path in paths:
+    for path in map(pathlib.Path, paths):
         if not path.is_dir():
             found.append(path)
             continue
@@ -103,9 +105,7 @@ def find_images(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     return found
 
 
-def predict(
-    predictor: Predictor, paths: Sequence[pathlib.Path], top: int = 3
-) -> Iterator[Prediction]:
+def predict(predictor: Predictor, paths: Sequence[PathLike], top: int = 3) -> Iterator[Prediction]:
     """Predicts the classes of images, which are decoded and resized as in training.
 
     Args:
@@ -121,7 +121,7 @@ def predict(
     if top < 1:
         raise UserError("top", top, "a whole number of 1 or more")
     for start in range(0, len(paths), _BATCH):
-        part = paths[start : start + _BATCH]
+        part = [pathlib.Path(path) for path in paths[start : start + _BATCH]]
         images = [
             image_files.resize_image(
                 image_files.read(path, shape[2], "images"), (shape[0], shape[1])

@@ -6,6 +6,7 @@ import tempfile
 from typing import Annotated, Any, Literal, NamedTuple
 
 from gpnas import plugins
+from gpnas._files import PathLike
 from gpnas.data import Dataset, require_kind
 from gpnas.deploy._compact_network import Network, compact_network
 from gpnas.errors import UserError
@@ -38,7 +39,7 @@ def slim(
     learning_rate: float = 0.02,
     batch_size: int = 128,
     seed: int = 0,
-    workdir: str | pathlib.Path | None = None,
+    workdir: PathLike | None = None,
 ) -> Slim:
     """Prunes the units of a trained network to a fraction of its cost while training it further.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from gpnas._files import PathLike
 from gpnas.report import (
     _choice,
     _compare,
@@ -102,7 +103,7 @@ class Section(NamedTuple):
     blocks: Sequence[PageBlock]
 
 
-def render(loaded: Loaded, title: str | None = None, folder: Path = Path()) -> str:
+def render(loaded: Loaded, title: str | None = None, folder: PathLike = ".") -> str:
     """Returns the report as one HTML page.
 
     Styles, images and figures are embedded. The output is deterministic.
@@ -193,7 +194,7 @@ def _dots() -> str:
     return "".join(f".dot.{c}{{background:var(--{c})}}" for c in style.COLOURS if c[1:].isdigit())
 
 
-def _relative(folder: Path, path: Path) -> str:
+def _relative(folder: PathLike, path: Path) -> str:
     """Returns the relative URL of a file in a page of a folder."""
     return urllib.parse.quote(Path(os.path.relpath(path, folder)).as_posix())
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpnas._files import PathLike
 from gpnas.errors import UserError
 from gpnas.report import _files, formatting
 from gpnas.report._files import Mistakes, Receptive, json_file, json_lines
@@ -111,7 +112,7 @@ class Loaded:
     fronts: tuple[Front, ...] = ()
 
 
-def read_runs(inputs: Iterable[str | Path]) -> Loaded:
+def read_runs(inputs: Iterable[PathLike]) -> Loaded:
     """Reads all runs and fronts in the given folders and files.
 
     Args:

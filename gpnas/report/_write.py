@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from gpnas._files import NO_SPACE, write_bytes
+from gpnas._files import NO_SPACE, PathLike, write_bytes
 from gpnas.errors import UserError
 from gpnas.report import _first_layer, _page, _results, _searches
 from gpnas.report._front_results import front_table
@@ -57,9 +57,9 @@ def _table(table: Table, form: str) -> str:
 
 def write(
     loaded: Loaded,
-    output: str | Path,
+    output: PathLike,
     title: str | None = None,
-    figures_dir: str | Path | None = None,
+    figures_dir: PathLike | None = None,
 ) -> Path:
     """Writes the page and, optionally, its figures and table as files.
 

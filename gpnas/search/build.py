@@ -4,7 +4,6 @@ import functools
 import inspect
 import json
 import math
-import pathlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from gpnas import plugins
-from gpnas._files import tuples
+from gpnas._files import PathLike, tuples
 from gpnas.data import Dataset
 from gpnas.errors import UserError, check_choice
 from gpnas.search._config import check_search, check_trained, is_table
@@ -63,7 +62,7 @@ class Search(NamedTuple):
     maximised: tuple[str, ...] = ()
 
 
-def build_search(settings: Mapping[str, Any], folder: pathlib.Path | None = None) -> Search:
+def build_search(settings: Mapping[str, Any], folder: PathLike | None = None) -> Search:
     """Builds a search from the fields of a config in `configs/searches`.
 
     Args:
@@ -98,7 +97,7 @@ def _on_a_table(settings: Mapping[str, Any], name: str) -> Search:
     )  # fmt: skip
 
 
-def _with_training(settings: Mapping[str, Any], folder: pathlib.Path | None) -> Search:
+def _with_training(settings: Mapping[str, Any], folder: PathLike | None) -> Search:
     known = {**dict.fromkeys(TABLES), **SPACES, "table:FILE": None}
     make = plugins.find("space", str(settings["space"]), known, returns=Space)
     if make is None:

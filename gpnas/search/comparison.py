@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpnas._files import records_path
+from gpnas._files import PathLike, records_path
 from gpnas.errors import UserError, check_choice
 from gpnas.search._config import check_comparison
 from gpnas.search._run import search_together
@@ -40,7 +40,7 @@ def make_config(
     return config
 
 
-def compare(config: ConfigDict, results: str) -> pathlib.Path:
+def compare(config: ConfigDict, results: PathLike) -> pathlib.Path:
     """Runs the searches without a record; returns the path of the records.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gpnas._files import append_line, read_lines
+from gpnas._files import PathLike, append_line, read_lines
 from gpnas.provenance import provenance
 from gpnas.search import pareto
 from gpnas.search._config import search_key
@@ -44,7 +44,7 @@ def settings_key(settings: Mapping[str, Any]) -> str:
 
 
 def append_missing(
-    path: pathlib.Path,
+    path: PathLike,
     searches: Iterable[tuple[str, dict[str, Any]]],
     run: Callable[[str, dict[str, Any]], Mapping[str, Any]],
 ) -> None:
@@ -58,6 +58,7 @@ def append_missing(
     Raises:
       TooManyFailures: As a search; the message names arm and seed.
     """
+    path = pathlib.Path(path)
     done = {settings_key(record["config"]) for record in read_lines(path)}
     path.parent.mkdir(parents=True, exist_ok=True)
     for arm, settings in searches:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import optuna
 
-from gpnas._files import tuples
+from gpnas._files import PathLike, tuples
 from gpnas.errors import UserError
 from gpnas.search._database import KEPT, reached
 from gpnas.search._history import History, Propose, Trial, rooted
@@ -148,7 +148,7 @@ def _completed(
 
 
 @reached(KEPT)
-def attach(study: optuna.Study, path: pathlib.Path, store: pathlib.Path) -> None:
+def attach(study: optuna.Study, path: PathLike, store: PathLike) -> None:
     """Attaches a file to a study, once per name; `optuna-dashboard --artifact-dir` displays it.
 
     Args:
@@ -156,6 +156,7 @@ def attach(study: optuna.Study, path: pathlib.Path, store: pathlib.Path) -> None
       path: The file.
       store: Folder of Optuna's artifacts.
     """
+    path, store = pathlib.Path(path), pathlib.Path(store)
     if path.name in {meta.filename for meta in optuna.artifacts.get_all_artifact_meta(study)}:
         return
     store.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import optuna
 from ml_collections import ConfigDict
 
 from gpnas import _stop
+from gpnas._files import PathLike
 from gpnas.data import Dataset
 from gpnas.errors import GaveUp, UserError
 from gpnas.search._database import KEPT, reached
@@ -45,7 +46,11 @@ _State = optuna.trial.TrialState
 
 
 def queue_runs(
-    storage: str, config: ConfigDict, results: str, heartbeat: int = HEARTBEAT, grace: int = GRACE
+    storage: str,
+    config: ConfigDict,
+    results: PathLike,
+    heartbeat: int = HEARTBEAT,
+    grace: int = GRACE,
 ) -> optuna.Study:
     """Queues the runs of a study that have no record yet.
 
@@ -98,7 +103,10 @@ def join(
 
 
 def take_runs(
-    study: optuna.Study, workdir: str, results: str, stopped: Callable[[], bool] | None = None
+    study: optuna.Study,
+    workdir: PathLike,
+    results: PathLike,
+    stopped: Callable[[], bool] | None = None,
 ) -> None:
     """Trains runs of a sweep alongside other workers until all have ended.
 

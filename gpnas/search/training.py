@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas._files import tuples
+from gpnas._files import PathLike, tuples
 from gpnas.data import Dataset, standardize
 from gpnas.errors import UserError
 from gpnas.models import call
@@ -40,7 +40,7 @@ def trained(
     space: Space,
     data: Dataset,
     recipe: Recipe,
-    folder: pathlib.Path,
+    folder: PathLike,
     metrics: Collection[str],
     seed: int = 0,
     training: Training = CLASSIFICATION,
@@ -67,7 +67,7 @@ def trained(
     """
     assert space.build is not None
     rule = SGD(recipe.learning_rate, recipe.momentum, recipe.weight_decay)
-    programs = make_programs(data, rule, training)
+    folder, programs = pathlib.Path(folder), make_programs(data, rule, training)
     context = TrainingContext(space.build, space.inherit, data, recipe, programs)
     finish = functools.partial(_finish, context, space.cost, training.names, folder, metrics)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpnas._files import sealed, write_json
+from gpnas._files import PathLike, sealed, write_json
 from gpnas.data import Dataset
 from gpnas.provenance import provenance
 from gpnas.train._config import base
@@ -48,7 +48,7 @@ def front_config() -> ConfigDict:
 
 
 def train_front(
-    config: ConfigDict, workdir: str | pathlib.Path, data: Dataset | None = None
+    config: ConfigDict, workdir: PathLike, data: Dataset | None = None
 ) -> dict[str, Any]:
     """Trains a shrinking network, and at each level of cost a branch of it to the end.
 

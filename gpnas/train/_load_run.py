@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gpnas._files import PathLike
 from gpnas.data import Dataset
 from gpnas.errors import UserError, check_choice, explained
 from gpnas.train import _checkpoint
@@ -49,7 +50,7 @@ class Finished(NamedTuple):
 
 
 def load_run(
-    workdir: pathlib.Path,
+    workdir: PathLike,
     network: str = "selected",
     data: Dataset | None = None,
     task: Task | None = None,
@@ -69,6 +70,7 @@ def load_run(
         are missing.
     """
     check_choice("network", network, NETWORKS)
+    workdir = pathlib.Path(workdir)
     record = _record(workdir)
     broken = (AttributeError, LookupError, TypeError, ValueError)
     allowed = "a run's record, with its config"

@@ -13,6 +13,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas import _stop
+from gpnas._files import PathLike
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.masks import masked_leaves
@@ -49,7 +50,7 @@ _LEFT_OUT = 0.1  # fraction of the training examples; a run warns if it drops mo
 
 def train(
     config: ConfigDict,
-    workdir: str | pathlib.Path,
+    workdir: PathLike,
     data: Dataset | None = None,
     task: Task | None = None,
     variables: Any = None,
@@ -76,7 +77,7 @@ def train(
 
 def train_replicas(
     configs: Sequence[ConfigDict],
-    workdirs: Sequence[str | pathlib.Path],
+    workdirs: Sequence[PathLike],
     data: Dataset | None = None,
     stopped: Callable[[], bool] | None = None,
     task: Task | None = None,
@@ -122,8 +123,7 @@ def train_replicas(
 def _run(run: RunContext, loaded: Any) -> list[dict[str, Any]]:
     configs, folders, data, plan = run.configs, run.folders, run.data, run.plan
     config, begun = configs[0], time.monotonic()
-    done = _processes.from_first(lambda: finished(folders))
-    if done:
+    if done := _processes.from_first(lambda: finished(folders)):
         return done
     abouts = [
         _record.describe_run(c, data, plan)

@@ -11,7 +11,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas import _stop
-from gpnas._files import append_line, read_lines, records_path
+from gpnas._files import PathLike, append_line, read_lines, records_path
 from gpnas._locks import locked
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
@@ -126,7 +126,10 @@ def _setting(
 
 
 def run_study(
-    config: ConfigDict, workdir: str, results: str, stopped: Callable[[], bool] | None = None
+    config: ConfigDict,
+    workdir: PathLike,
+    results: PathLike,
+    stopped: Callable[[], bool] | None = None,
 ) -> pathlib.Path:
     """Trains the missing runs of a study, and returns the path of its records.
 
@@ -161,7 +164,7 @@ def run_study(
 
 
 def run_group(
-    group: RunGroup, workdir: str, results: str, stopped: Callable[[], bool]
+    group: RunGroup, workdir: PathLike, results: PathLike, stopped: Callable[[], bool]
 ) -> list[dict[str, Any]]:
     """Trains runs of one setting; each record is appended once, even if others train the same.
 
@@ -193,7 +196,7 @@ def run_group(
     return records
 
 
-def missing_groups(config: ConfigDict, results: str) -> list[RunGroup]:
+def missing_groups(config: ConfigDict, results: PathLike) -> list[RunGroup]:
     """Returns the runs of a study without a record, in groups that train together.
 
     Args:

@@ -4,10 +4,11 @@ import json
 import shutil
 import sys
 
+import numpy as np
 import pytest
 
 from gpnas import deploy
-from gpnas.deploy import export
+from gpnas.deploy import export, predict
 from gpnas.errors import UserError
 from gpnas.report import export_table
 from gpnas.train import base, load_run, train
@@ -64,6 +65,18 @@ def test_what_is_written(run, tmp_path, network):
     assert compact["params"] < dense["params"] and compact["macs"] < dense["macs"]
     sizes = {(row["network"], row["format"]): row["bytes"] for row in report["files"]}
     assert all(sizes["compact", name] < sizes["dense", name] for name in names)
+
+
+@pytest.mark.slow
+def test_paths_are_text_as_well(run, tmp_path):
+    folder = str(copy(run, tmp_path))
+    assert load_run(folder).record["arm"] == "gmp"
+    export.export_run(folder, ["stablehlo"], seconds=0, parts=("compact",))
+    file, image = f"{folder}/export/compact.stablehlo", np.zeros((1, 8, 8, 1), np.float32)
+    runs = [predict.from_run(folder).run, predict.from_file(file).run, deploy.load_exported(file)]
+    first, *others = [one(image) for one in runs]
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-4)
 
 
 _TASKS = """
@@ -155,6 +168,8 @@ def test_latency_is_taken(run, tmp_path, monkeypatch):
         ({"names": []}, "formats: got ''"),
         ({"names": ["pdf"]}, "formats: got 'pdf', allowed: onnx"),
         ({"names": ["stablehlo"], "network": "best"}, "network: got 'best', allowed: selected"),
+        ({"names": ["stablehlo"], "parts": ()}, "parts: got '', allowed: compact, dense"),
+        ({"names": ["stablehlo"], "parts": ["all"]}, "parts: got 'all', allowed: compact, dense"),
         ({"names": ["stablehlo"], "int8": True}, "int8: got True"),
         ({"names": ["stablehlo"], "opset": 21}, "opset: got 21, allowed: only with onnx"),
     ],
