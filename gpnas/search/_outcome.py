@@ -80,6 +80,20 @@ def ask(propose: Propose, history: History, rng: np.random.Generator) -> Proposa
     return proposal
 
 
+def check_wait(history: History) -> None:
+    """Checks that a strategy that proposes nothing can wait for a trial.
+
+    Args:
+      history: Trials of which one should be under way.
+
+    Raises:
+      UserError: If none is.
+    """
+    if all(trial.metrics is not None or trial.failed is not None for trial in history):
+        allowed = "a proposal; the strategy can wait only while a trial is under way"
+        raise UserError("strategy.name", None, allowed)
+
+
 def exhausted(history: History) -> bool:
     """Returns whether the last 1,000 trials were all repeats."""
     last = history[-_REPEATS:]

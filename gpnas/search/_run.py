@@ -13,6 +13,7 @@ from gpnas.search._outcome import (
     ask,
     attempt,
     check_failures,
+    check_wait,
     completed,
     exhausted,
 )
@@ -66,6 +67,7 @@ def search(
 
     Raises:
       TooManyFailures: After `failures` consecutive failures.
+      UserError: If the strategy proposes nothing although no trial is under way.
     """
 
     def enough(trials: History) -> bool:
@@ -99,7 +101,7 @@ def search_together(
       The complete history.
 
     Raises:
-      TooManyFailures: As `search`.
+      TooManyFailures, UserError: As `search`.
     """
     trials = list(history)
     first = {(t.architecture, t.budget): t for t in reversed(trials) if t.repeats is None}
@@ -112,7 +114,7 @@ def search_together(
         while len(trials) < start + batch:
             proposal = ask(propose, trials, randomness(seed, len(trials)))
             if proposal is None:
-                assert new, "nothing is under way that it could wait for"
+                check_wait(trials[start:])
                 break
             trial = begun(len(trials), proposal)
             if first.setdefault((trial.architecture, trial.budget), trial) is trial:
@@ -164,7 +166,7 @@ def simulate(
       `(end time, trial)` in order of end time, including failed trials.
 
     Raises:
-      TooManyFailures: As `search`.
+      TooManyFailures, UserError: As `search`.
     """
     trials: list[Trial] = []
     ended: list[tuple[float, Trial]] = []
@@ -175,6 +177,7 @@ def simulate(
         while now < until and len(running) < workers:
             proposal = ask(propose, trials, randomness(seed, len(trials)))
             if proposal is None:
+                check_wait(trials)
                 break
             trial = begun(len(trials), proposal)
             trials.append(trial)

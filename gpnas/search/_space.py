@@ -133,7 +133,7 @@ def only(space: Space, architectures: Sequence[Any]) -> Space:
 
     Args:
       space: A space that contains them.
-      architectures: Two or more distinct ones.
+      architectures: One or more distinct ones.
 
     Returns:
       The smaller space; its `check` raises UserError for another architecture.
@@ -148,8 +148,8 @@ def only(space: Space, architectures: Sequence[Any]) -> Space:
 
     def mutate(architecture: Any, rng: Rng) -> Any:
         near = neighbours(architecture)
-        if not near:  # no neighbour: any other architecture
-            near = [other for other in architectures if other != architecture]
+        if not near:  # no neighbour: any other architecture, or the only one
+            near = [other for other in architectures if other != architecture] or [architecture]
         return near[int(rng.integers(len(near)))]
 
     def check(architecture: Any) -> None:

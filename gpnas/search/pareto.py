@@ -44,7 +44,7 @@ def crowding(objectives: np.ndarray) -> np.ndarray:
     """Returns the crowding distance of each point of one front; inf at its ends.
 
     Args:
-      objectives: (points, objectives), at least one point.
+      objectives: (points, objectives).
 
     Returns:
       (points,) float64.
@@ -53,7 +53,7 @@ def crowding(objectives: np.ndarray) -> np.ndarray:
       Deb et al. 2002, NSGA-II, section III.
     """
     distance = np.zeros(len(objectives))
-    for column in objectives.T:
+    for column in objectives.T if len(objectives) else ():
         order = np.argsort(column, kind="stable")
         span = column[order[-1]] - column[order[0]] or 1.0
         distance[order[[0, -1]]] = np.inf

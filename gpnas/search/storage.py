@@ -21,6 +21,7 @@ from gpnas.search._outcome import (
     ask,
     attempt,
     check_failures,
+    check_wait,
     completed,
     exhausted,
 )
@@ -97,7 +98,8 @@ def work(
 
     Raises:
       TooManyFailures: After `failures` consecutive failures.
-      UserError: If the database can no longer be read.
+      UserError: If the database can no longer be read, or the strategy proposes nothing although
+        no trial is under way.
       OSError: If its disk is full.
     """
 
@@ -179,6 +181,7 @@ def _ask(
 
     Raises:
       TrialFailed: If the strategy must wait while a dead worker's trial is queued for a retry.
+      UserError: If it waits although no trial is under way.
     """
     while True:
         earlier = sum(other.number < trial.number for other in past)
@@ -190,7 +193,8 @@ def _ask(
         give_back_stale_trials(study)
         if study.get_trials(deepcopy=False, states=(_State.WAITING,)):
             raise TrialFailed("a dead worker's trial comes first")  # this one may wait for it
-        past = _others(study, trial)
+        past, before = _others(study, trial), past
+        check_wait([*before, *past])  # a trial that is being requeued is in neither for a moment
 
 
 def _others(study: optuna.Study, trial: optuna.Trial) -> list[Trial]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpnas.search import STRATEGIES, Trial, choices, search, simulate
+from gpnas.search import STRATEGIES, Trial, choices, search, search_together, simulate
 
 SPACE = choices([[str(i) for i in range(10)]] * 3)
 BUDGETS = (1, 4, 16)
@@ -50,6 +50,18 @@ def test_a_stage_waits_for_the_one_before(name):
     assert propose(history, np.random.default_rng(0)).parent == 0
     history[3] = history[3]._replace(metrics=None)
     assert propose(history, np.random.default_rng(0)) is None
+
+
+def test_a_stage_waits_for_repeats_as_well():
+    space = choices([("0", "1")])
+    propose = STRATEGIES["successive_halving"](space, "error", (1, 2), 2, first=4)
+
+    def own(trials):
+        return [{"error": float(trial.architecture[0])} for trial in trials]
+
+    found = search_together(propose, own, 4, together=3)
+    assert [(t.budget, t.repeats is None) for t in found[:4]] == [(1, True)] * 2 + [(1, False)] * 2
+    assert found[4].budget == 2 and found[4].metrics == {"error": 0.0}
 
 
 def test_asha_promotes_the_best_quarter_and_nobody_twice():

@@ -9,6 +9,7 @@ from gpnas import commandline
 from gpnas.errors import UserError
 from gpnas.search import (
     STRATEGIES,
+    Proposal,
     TooManyFailures,
     Trial,
     exhausted,
@@ -102,6 +103,21 @@ def test_everything_fails_on_a_clock_and_a_space_is_exhausted():
     two = SPACE._replace(sample=lambda rng: ("a", "a", "a", str(rng.choice(["a", "b"]))))
     found = search(STRATEGIES["random"](two), error, 50)
     assert exhausted(found) and len({trial.architecture for trial in found}) == 2
+
+
+def test_a_strategy_that_waits_for_nothing(tmp_path):
+    def propose(history, rng):
+        return None if len(history) == 2 else Proposal(SPACE.sample(rng))
+
+    kept = storage.open_study(f"sqlite:///{tmp_path}/s.db", "s", ("error",), {})
+    for run in (
+        lambda: search(propose, error, 5),
+        lambda: simulate(propose, error, lambda trial: 1.0, workers=1, until=9.0),
+        lambda: storage.work(kept, propose, error, ("error",), 5),
+    ):
+        with pytest.raises(UserError, match="strategy.name: got None, allowed: a proposal") as said:
+            run()
+        assert "\n" not in str(said.value)
 
 
 def test_a_full_disk_under_a_database_is_an_error_of_the_disk(tmp_path, monkeypatch):

@@ -29,6 +29,11 @@ def test_crowding_is_the_room_between_the_neighbours():
     np.testing.assert_allclose(found[1:3], [0.4 + 0.9, 0.9 + 0.6])
 
 
+def test_an_empty_front_has_neither_ranks_nor_room():
+    nothing = np.zeros((0, 2))
+    assert crowding(nothing).shape == ranks(nothing).shape == (0,)
+
+
 def test_the_archive_leaves_out_what_is_beaten_repeated_or_not_evaluated():
     history = [
         Trial(0, "a", {"x": 2.0, "y": 1.0}),

@@ -110,6 +110,12 @@ def test_a_space_with_holes(options, seed):
             space.check(hole)
 
 
+def test_a_space_of_one_architecture():
+    space = only(choices([("a", "b"), ("c", "d")]), [("a", "c")])
+    assert space.mutate(("a", "c"), np.random.default_rng(0)) == ("a", "c")
+    assert space.neighbours(("a", "c")) == []
+
+
 @pytest.mark.parametrize(
     ("text", "columns", "message"),
     [

@@ -166,8 +166,10 @@ def test_bulk_and_cut_enlarges_the_best_and_then_cuts():
 
 
 def test_a_space_without_moves_cannot_be_cut():
-    with pytest.raises(UserError, match="strategy.name: got 'bulk_and_cut'"):
-        build_strategy(SPACE._replace(moves={}), ("error", "size"), {"name": "bulk_and_cut"})
+    for known, missing in (((), "grow and cut"), (("grow",), "cut"), (("cut",), "grow")):
+        space = SPACE._replace(moves={name: SPACE.moves[name] for name in known})
+        with pytest.raises(UserError, match=f"strategy.name: got 'bulk_and_cut'.*to {missing}$"):
+            build_strategy(space, ("error", "size"), {"name": "bulk_and_cut"})
 
 
 def test_the_planes_of_lanas_are_ridge_regression():

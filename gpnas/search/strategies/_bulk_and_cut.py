@@ -32,13 +32,13 @@ def bulk_and_cut(
         second.
 
     Raises:
-      UserError: If the space lacks these moves.
+      UserError: If the space lacks one of these moves.
 
     References:
       Izquierdo et al. 2021 (arXiv:2105.01015).
     """
-    if not space.moves:
-        allowed = "another: this space does not know how to grow"
+    if missing := [move for move in ("grow", "cut") if move not in space.moves]:
+        allowed = f"another: this space does not know how to {' and '.join(missing)}"
         raise UserError("strategy.name", "bulk_and_cut", allowed)
 
     def choose(trials: list[Trial], old: set[Any], rng: Rng) -> Proposal | None:
