@@ -18,11 +18,11 @@ from ml_collections.config_flags import tuple_parser
 from gpnas import plugins
 from gpnas.errors import UserError
 from gpnas.methods import fields_of
-from gpnas.models import find_network
+from gpnas.models import BY_THE_RUN, find_network
 from gpnas.train import Task, find_optimizer, task
 
 Parameters = Mapping[str, inspect.Parameter]
-_BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "dtype", "conv", "rngs", "key")
+_LISTED = ("dtype", "conv")  # fields of networks that every file lists
 
 
 def _without(function: Callable[..., Any], *given: str) -> Parameters:
@@ -30,7 +30,7 @@ def _without(function: Callable[..., Any], *given: str) -> Parameters:
 
 
 def _of_model(name: str) -> Parameters:
-    return _without(find_network("model.name", name)[0], *_BY_THE_RUN)
+    return _without(find_network("model.name", name)[0], *BY_THE_RUN, *_LISTED)
 
 
 def _of_task(name: str) -> Parameters:

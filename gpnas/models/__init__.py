@@ -27,6 +27,7 @@ from gpnas.models._lenet import LeNet5, LeNet300
 from gpnas.models._macs import count_macs, network_macs
 from gpnas.models._model import Model, from_equinox, from_nnx, linen
 from gpnas.models._registry import (
+    BY_THE_RUN,
     MODELS,
     architecture,
     find_network,
@@ -42,9 +43,9 @@ from gpnas.models.darts_cell import DartsNet, Genotype
 from gpnas.models.macronet import MacroNet
 
 __all__ = [
-    "CONVOLUTIONS", "MODELS", "Cell201", "CellNet", "ConvNet", "DartsNet", "Genotype", "LeNet5",
-    "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Width", "architecture", "avg_pool_3x3",
-    "batch_norm", "call", "cell201", "conv_without_bias", "count_macs",
+    "BY_THE_RUN", "CONVOLUTIONS", "MODELS", "Cell201", "CellNet", "ConvNet", "DartsNet", "Genotype",
+    "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Width", "architecture",
+    "avg_pool_3x3", "batch_norm", "call", "cell201", "conv_without_bias", "count_macs",
     "darts_cell", "find_network", "find_widths", "from_architecture", "from_equinox", "from_nnx",
     "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool", "network_macs",
     "removable_blocks", "resolve_conv", "with_widths",

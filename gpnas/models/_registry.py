@@ -28,6 +28,8 @@ MODELS: Mapping[str, type[nn.Module]] = {
     "lenet5": LeNet5,
     "resnet": ResNet,
 }
+#: Arguments of networks' constructors that the run sets, not the config.
+BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "rngs", "key")
 _FIXED = (CellNet,)  # their fields do not determine the width of each layer
 _PLACE = ("parent", "name", "dtype", "conv", "axis_name")  # fields of the computation
 

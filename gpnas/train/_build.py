@@ -14,7 +14,6 @@ from gpnas.models import Model, resolve_conv
 from gpnas.train.task import TASKS, Task
 from gpnas.units import UnitGroups, discover, output_layers, with_blocks
 
-_BY_THE_RUN = ("parent", "name", "num_classes", "axis_name", "rngs", "key")
 _NO_FIELDS = ("name", "dtype", "conv", "axes")  # of the section `model`
 
 
@@ -56,7 +55,7 @@ def build_model(
     """
     make, adapt = models.find_network("model.name", config.name)
     known = plugins.parameters_of(make)
-    own = [p for p in known if p not in _BY_THE_RUN]
+    own = [p for p in known if p not in models.BY_THE_RUN]
     fields = {k: v for k, v in config.items() if k not in _NO_FIELDS}
     if architecture is not None:
         if architecture["model"] in models.MODELS:
@@ -85,7 +84,7 @@ def constructor_arguments(config: ConfigDict, num_classes: int) -> dict[str, Any
     parameters = plugins.parameters_of(models.find_network("model.name", config.name)[0])
     known = {n: config.get(n, p.default) for n, p in parameters.items() if n not in _NO_FIELDS}
     known |= {"num_classes": num_classes} if "num_classes" in known else {}
-    by_the_run = set(_BY_THE_RUN) - {"num_classes"}
+    by_the_run = set(models.BY_THE_RUN) - {"num_classes"}
     return {n: v for n, v in known.items() if n not in by_the_run and _is_json(v)}
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from gpnas.methods import Method
+from gpnas.train._in_blocks import in_blocks
 from gpnas.units import Macs, training_macs
 
 FEW = 10  # a run warns if it has fewer mask updates
@@ -71,7 +71,8 @@ def mask_updates(
         return evaluations // durations["patience"]
     if "every" not in durations or not method.gates.masked:  # masks only report the gates
         return None
-    return int(jnp.sum(jax.jit(jax.vmap(method.transform.may_change))(jnp.arange(steps))))
+    may_change = jax.jit(jax.vmap(method.transform.may_change))
+    return sum(int(may.sum()) for _, may in in_blocks(may_change, steps)(0, steps))
 
 
 def few_updates(updates: float | None, durations: Mapping[str, int], steps: int) -> str:

@@ -8,12 +8,12 @@ A run is thus not stopped before its final density.
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
 from gpnas.methods import Method
+from gpnas.train._in_blocks import in_blocks
 from gpnas.train.task import Metric
 
 Values = Sequence[tuple[int, float]]  # (step, metric) of the evaluations of a run
@@ -52,8 +52,10 @@ def check_patience(config: ConfigDict, method: Method, steps_per_epoch: int) -> 
 
 def masks_final(method: Method, total_steps: int) -> int:
     """Returns the number of steps after which the schedule has no more mask updates."""
-    may = np.asarray(jax.vmap(method.transform.may_change)(jnp.arange(total_steps)))
-    return int(np.max(np.flatnonzero(may), initial=-1)) + 1
+    blocks = in_blocks(jax.vmap(method.transform.may_change), total_steps)(0, total_steps)
+    return max(
+        (at + int(np.flatnonzero(may)[-1]) + 1 for at, may in blocks if may.any()), default=0
+    )
 
 
 def make_rule(

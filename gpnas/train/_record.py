@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
@@ -20,6 +19,7 @@ from gpnas.train import _analysis, _elastic
 from gpnas.train._axes import table_of
 from gpnas.train._evaluate import Evaluated
 from gpnas.train._goodput import goodput
+from gpnas.train._in_blocks import in_blocks
 from gpnas.train._plan import Plan
 from gpnas.train._program import Program
 from gpnas.train._rebuild import check_rebuilt, find_rebuild
@@ -71,9 +71,7 @@ def run_costs(
     cost = network_cost(state.params, state.masks, plan.macs)
     sizes = {path: mask.size for path, mask in masked_leaves(state.masks).items()}
     weights = sum(sizes.values())
-    dense_steps = np.asarray(
-        jax.vmap(plan.method.forecast.dense_gradient)(jnp.arange(plan.total_steps))
-    )
+    dense_steps = in_blocks(jax.vmap(plan.method.forecast.dense_gradient), plan.total_steps)
     macs_spent, active_weight_steps, previous = 0.0, 0.0, 0
     for point in curve:
         steps, layers = point["step"] - previous, point["layers"]
@@ -81,7 +79,8 @@ def run_costs(
         used = means if plan.method.gates.masked else dict.fromkeys(means, 1.0)
         macs = plan.macs.per_weight
         active = plan.macs.others + sum(used[p] * sizes[p] * macs.get(p, 0) for p in sizes)
-        dense = float(dense_steps[previous : point["step"]].mean(dtype=np.float64))
+        parts = dense_steps(previous, point["step"])
+        dense = sum(float(part.sum(dtype=np.float64)) for _, part in parts) / steps
         macs_spent += steps * (
             2 * active + dense * cost.inference_macs_dense + (1 - dense) * active
         )

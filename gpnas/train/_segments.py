@@ -8,7 +8,7 @@ of a loop of data-dependent length synchronises with the host.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from gpnas.masks import cond_inplace, finite, init_masks
 from gpnas.methods import Method
 from gpnas.train._build import conv_kind
+from gpnas.train._in_blocks import Between, in_blocks
 from gpnas.train._state import TrainState
 from gpnas.train._step import ANY, OBSERVING, PLAIN, Metrics
 
@@ -33,13 +34,13 @@ class Segments(NamedTuple):
     """Properties of a run's steps that are known on the host.
 
     Attributes:
-      kinds: (steps,) int8, positions in (PLAIN, OBSERVING, ANY).
+      kinds: Evaluates the steps' kinds, int8, positions in (PLAIN, OBSERVING, ANY).
       lengths: `{PLAIN: steps, OBSERVING: steps}`, lengths of the static programs; 0 for none.
       programs: `(kind, static)` of the programs that the run needs.
       unsure: First step after which a mask update may be deferred; None: never.
     """
 
-    kinds: np.ndarray
+    kinds: Between
     lengths: dict[str, int]
     programs: frozenset[tuple[str, bool]]
     unsure: int | None
@@ -85,34 +86,55 @@ def plan_segments(
     """
     if loop != "segments":
         return None
-    steps = jnp.arange(total_steps)
-    observing, updating = (
-        np.asarray(jax.vmap(may)(steps))
-        for may in (method.transform.may_observe, method.transform.may_change)
-    )
-    kinds = np.where(updating, 2, np.where(observing, 1, 0)).astype(np.int8)
-    at = np.arange(1, total_steps)
-    cuts = (np.diff(kinds) != 0) | np.any([at % n == 0 for n in ends], axis=0)
-    starts = np.append(0, np.flatnonzero(cuts) + 1)
-    runs = np.diff(np.append(starts, total_steps))
-    of_kind = {kind: runs[kinds[starts] == i] for i, kind in enumerate(_KINDS)}
+    observes, updates = map(jax.vmap, (method.transform.may_observe, method.transform.may_change))
+
+    def kinds_at(steps: jax.Array) -> jax.Array:
+        return jnp.where(updates(steps), 2, jnp.where(observes(steps), 1, 0)).astype(jnp.int8)
+
+    kinds = in_blocks(kinds_at, total_steps)
+    of_kind = count_runs(kinds(0, total_steps), total_steps, ends)
     lengths = {kind: _static_length(of_kind[kind]) for kind in (PLAIN, OBSERVING)}
     programs = {(kind, True) for kind, length in lengths.items() if length}
-    if any(np.any(of_kind[kind] % length) for kind, length in lengths.items() if length):
+    if any(run % length for kind, length in lengths.items() for run in of_kind[kind]):
         programs.add((OBSERVING, False))
-    if len(of_kind[ANY]):
+    if of_kind[ANY]:
         programs.add((ANY, False))
     key = jax.random.key(0)
     init = method.transform.init
     _, mask_state = jax.eval_shape(lambda p: init(init_masks(p), p, key), params)
-    updates = np.flatnonzero(updating)
-    unsure = int(updates[0]) if len(updates) and finite.may_defer(mask_state) else None
+    parts = kinds(0, total_steps if finite.may_defer(mask_state) else 0)
+    unsure = next((at + int(np.argmax(part)) for at, part in parts if part.max() == 2), None)
     return Segments(kinds, lengths, frozenset(programs), unsure)
 
 
-def _static_length(runs: np.ndarray) -> int:
-    """Returns the program length of the lowest cost for runs of equal steps; 0 for no runs."""
-    found, often = np.unique(runs, return_counts=True)
+def count_runs(
+    parts: Iterable[tuple[int, np.ndarray]], total_steps: int, ends: Sequence[int]
+) -> dict[str, dict[int, int]]:
+    """Returns `{kind: {length: number}}` of the runs of steps of one kind between ends."""
+    found: dict[str, dict[int, int]] = {kind: {} for kind in _KINDS}
+    kind, start = np.int8(-1), 0  # of the run that the next part continues
+    for first, kinds in parts:
+        at = np.arange(first, first + len(kinds))
+        cuts = (np.diff(kinds, prepend=kind) != 0) | np.any([at % n == 0 for n in ends], axis=0)
+        starts, of = np.append(start, at[cuts]), np.append(kind, kinds[cuts])
+        if first + len(kinds) == total_steps:
+            starts, of = np.append(starts, total_steps), np.append(of, -1)
+        for i, name in enumerate(_KINDS):
+            lengths, often = np.unique(np.diff(starts)[of[:-1] == i], return_counts=True)
+            for length, number in zip(lengths.tolist(), often.tolist(), strict=True):
+                found[name][length] = found[name].get(length, 0) + number
+        kind, start = of[-1], starts[-1]
+    return found
+
+
+def _static_length(runs: Mapping[int, int]) -> int:
+    """Returns the program length of the lowest cost for runs of equal steps; 0 for no runs.
+
+    Args:
+      runs: `{length: number}`.
+    """
+    found = np.array(sorted(runs), int)
+    often = np.array([runs[n] for n in sorted(runs)], int)
 
     def cost(n: int) -> float:
         calls = found // n + (found % n > 0)
@@ -127,9 +149,10 @@ def next_stretch(segments: Segments, step: int, most: int) -> Stretch:
     Steps that do not fill a program of static length run as OBSERVING steps in a program of any
     length, which skips statistics that are not due.
     """
-    kinds = segments.kinds[step : step + most]
-    if not len(kinds):  # beyond the end of the run
+    parts = [part for _, part in segments.kinds(step, step + most)]
+    if not parts:  # beyond the end of the run
         return Stretch(ANY, most, False)
+    kinds = np.concatenate(parts)
     other = np.flatnonzero(kinds != kinds[0])
     kind, steps = _KINDS[kinds[0]], int(other[0]) if len(other) else len(kinds)
     length = segments.lengths.get(kind, 0)
