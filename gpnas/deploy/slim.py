@@ -44,9 +44,10 @@ def slim(
     """Prunes the units of a trained network to a fraction of its cost while training it further.
 
     Units of all layers compete by their effect on the loss per cost (`development_cost`). The
-    result is an evaluated network: of those with the fewest active weights (within 1 %), the one
-    with the best validation metric. Its cost may exceed the target slightly. `gpnas train
-    --config=slim` does the same.
+    result is the selected network of the run: of the evaluated ones with the fewest active weights
+    (within 1 %), the one with the best validation metric. If that one was evaluated before the
+    cost reached the target, the result is the last network. `gpnas train --config=slim` is the
+    same run.
 
     Args:
       task: Task that the network was trained on.
@@ -85,5 +86,11 @@ def slim(
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         record = train(config, folder, data, task, variables)
-        found = load_run(folder, data=data, task=task).variables
+        found = load_run(folder, _within_target(record), data, task).variables
     return Slim(compact_network(task.model, found, data.input_shape), record)
+
+
+def _within_target(record: dict[str, Any]) -> str:
+    """Returns "selected" if that network was evaluated after the last mask update, else "last"."""
+    reached = round(_STOP * record["total_steps"]) + record["durations"]["every"]
+    return "selected" if record["metrics"]["selected_step"] >= reached else "last"

@@ -56,6 +56,20 @@ def test_slim(digits, tmp_path):
     assert error < 60
 
 
+@pytest.mark.slow
+def test_the_cost_is_within_the_target(digits):
+    """All evaluations are equal; the first one with few enough weights is before the last update.
+
+    It is selected, with 0.9014 of the MACs.
+    """
+    task = train.classification(models.linen(models.LeNet300(widths=(100, 100))))
+    given = task.init(jax.random.key(0), np.zeros((1, *digits.input_shape), np.float32))
+    whole = deploy.dense_network(task.model, given, digits.input_shape).macs(digits.input_shape)
+    small = gpnas.slim(task, given, digits, target=0.9, learning_rate=1e-6)
+    assert small.record["metrics"]["selected_step"] <= 0.6 * small.record["total_steps"]
+    assert 0.88 * whole < small.network.macs(digits.input_shape) <= 0.9 * whole
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
