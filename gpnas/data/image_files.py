@@ -119,9 +119,10 @@ def resize_image(image: npt.NDArray[np.uint8], size: Size | None) -> npt.NDArray
     return np.asarray(resized).reshape(*size, image.shape[-1])
 
 
-def name_order(path: Path) -> tuple[list, str]:
+def name_order(path: PathLike) -> tuple[list, str]:
     """Returns a key that sorts paths by name, with numbers by value: 1, 2, 10."""
-    return natural_order(path.name), path.name
+    name = Path(path).name
+    return natural_order(name), name
 
 
 def _is_sixteen(image: Any) -> bool:
