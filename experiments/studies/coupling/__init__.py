@@ -15,45 +15,39 @@ _HEADING = "Test error by density at equal training FLOPs"
 _REFERENCES = ("development", "GMP sparse start", "GraNet matched")
 
 
-def sections(
-    name: str, top: float, results: pathlib.Path, config: ConfigDict
-) -> Mapping[str, Section]:
+def sections(top: float, results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     """Returns tables of differences and errors, and the figure of a study with these arms.
 
     Args:
-      name: Name of the markers.
       top: Largest error that the figure shows, in %.
       results: Folder of all studies' records.
       config: The study's config.
     """
     found = records(results, config)
     if not found:
-        return {name: Section()}
+        return {config.study: Section()}
     figure = density_panels(_HEADING, found, _REFERENCES, top=top)
-    return {name: Section([gap_table(found), error_table(found)], [figure])}
+    return {config.study: Section([gap_table(found), error_table(found)], [figure])}
 
 
-def sections_at_one_density(
-    name: str, results: pathlib.Path, config: ConfigDict
-) -> Mapping[str, Section]:
+def sections_at_one_density(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     """Returns tables of differences, if there are several arms, and errors.
 
     Args:
-      name: Name of the markers.
       results: Folder of all studies' records.
       config: The study's config.
     """
     found = records(results, config)
     if not found:
-        return {name: Section()}
+        return {config.study: Section()}
     several = len({record["arm"] for record in found}) > 1
-    return {name: Section([*([gap_table(found)] if several else []), error_table(found)])}
+    return {config.study: Section([*([gap_table(found)] if several else []), error_table(found)])}
 
 
 STUDY = Study(
     get_config,
     sweep,
-    functools.partial(sections, "coupling", 18.0),
+    functools.partial(sections, 18.0),
     "coupling.md",
     shorten=epochs(1),
 )

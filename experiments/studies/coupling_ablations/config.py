@@ -15,6 +15,7 @@ from experiments.studies.coupling.config import weight_decay
 from gpnas.train import study
 
 DENSITY, SPARSEST = 0.02, 0.005
+SEEDS = tuple(range(200, 220))
 #: Changed fields of the method relative to the arm "development" of `coupling`, by arm.
 CHANGES: dict[str, dict[str, Any]] = {
     OURS: {},
@@ -62,7 +63,7 @@ def get_config() -> ConfigDict:
     names = (*CHANGES, *METHODS, *NOISY)
     arms = {name: _arm(name, DENSITY) for name in names}
     arms |= {f"{name}@{SPARSEST:g}": _arm(name, SPARSEST) for name in AT_SPARSEST}
-    return study("coupling_ablations", arms, densities=(), seeds=tuple(range(200, 220)))
+    return study("coupling_ablations", arms, densities=(), seeds=SEEDS)
 
 
 def _arm(name: str, density: float) -> ConfigDict:

@@ -10,8 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import EPOCHS, OURS, RUN, STEPS, config_of, target
 from experiments.studies.coupling.config import weight_decay
-from experiments.studies.coupling_ablations.config import DENSITY
-from experiments.studies.coupling_ablations.config import get_config as ablations
+from experiments.studies.coupling_ablations.config import DENSITY, SEEDS
 from gpnas.methods import relative_flops
 from gpnas.train import study
 
@@ -27,4 +26,4 @@ def get_config() -> ConfigDict:
         cost = relative_flops(config.method.to_dict(), **RUN, total_steps=STEPS * EPOCHS)
         config.train.epochs = round(EPOCHS * target(DENSITY) / cost)
         arms[f"peak {peak:g} for {config.train.epochs} epochs"] = config
-    return study("coupling_overshoot", arms, densities=(), seeds=tuple(ablations().seeds))
+    return study("coupling_overshoot", arms, densities=(), seeds=SEEDS)

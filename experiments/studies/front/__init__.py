@@ -29,21 +29,20 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     }
 
 
-def sections_of_errors(
-    name: str, results: pathlib.Path, config: ConfigDict
-) -> Mapping[str, Section]:
+def sections_of_errors(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     """Returns the tables of a study of the front on another network or data set.
 
     Args:
-      name: Name of the markers.
       results: Folder of all studies' records.
       config: The study's config.
     """
     found = records(results, config)
     own = [record for record in found if record["seed"] in config.seeds]
     if not own:
-        return {name: Section()}
-    return {name: Section(front_tables(own, chosen_rates(found, config), config.front.front))}
+        return {config.study: Section()}
+    return {
+        config.study: Section(front_tables(own, chosen_rates(found, config), config.front.front))
+    }
 
 
 def shorten(config: ConfigDict) -> None:
