@@ -21,6 +21,7 @@ from gpnas.methods._method import (
     step_at,
 )
 from gpnas.methods._registry import METHODS, build, fields_of, find_method, needs_unit_groups
+from gpnas.methods._training_cost import training_cost
 from gpnas.plugins import In
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "iterative", "l0", "lottery", "mask_transform", "match_flops", "needs_unit_groups", "npn",
     "one_shot", "pipeline", "plateau", "rate_until", "relative_flops", "rigl", "sensitive", "set",
     "snfs", "snip", "sparse_vd", "static", "static_units", "ste", "step_at", "topkast",
+    "training_cost",
 ]  # fmt: skip

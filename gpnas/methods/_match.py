@@ -7,7 +7,7 @@ from scipy.optimize import brentq
 
 from gpnas.errors import UserError
 from gpnas.methods._registry import build, fields_of
-from gpnas.units import training_macs
+from gpnas.methods._training_cost import training_cost
 
 _WHOLE = (int, int | str)  # annotations of fields with whole numbers; int | str: durations
 
@@ -18,14 +18,14 @@ def relative_flops(settings: Mapping[str, Any], *, total_steps: int, **run: Any)
     Args:
       settings: As for `build`.
       total_steps: Length of the run.
-      **run: Other arguments of `build`.
+      **run: Other arguments of `build`; with `macs`, layers may differ in MACs per weight.
 
     Raises:
       UserError: As `build`.
     """
     forecast = build(settings, total_steps=total_steps, **run).forecast
-    fraction, _ = training_macs(forecast.density, forecast.dense_gradient, total_steps)
-    return fraction * forecast.relative_step_cost
+    cost, _ = training_cost(forecast, total_steps, run["shapes"], run.get("macs"))
+    return cost
 
 
 def match_flops(
@@ -40,7 +40,7 @@ def match_flops(
     """Changes one field so that training costs a given number of FLOPs.
 
     The cost is that of `relative_flops`, a forecast. The measured cost differs if layers with
-    different MACs per weight compete.
+    different MACs per weight compete, since the forecast gives them equal densities.
 
     Args:
       settings: As for `build`.

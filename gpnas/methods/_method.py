@@ -52,12 +52,15 @@ class Forecast(NamedTuple):
       dense_gradient: Expected fraction of steps that need a dense weight gradient, at a step.
       relative_step_cost: MACs of a step relative to those of one forward and backward pass.
       adaptive: Whether the density depends on the data; `density` is then an upper bound.
+      allocation: Splits the density over leaves, which may differ in MACs per weight. None: leaves
+        are expected to have equal densities.
     """
 
     density: schedule.Schedule = schedule.constant(1.0)
     dense_gradient: schedule.Schedule = schedule.constant(0.0)
     relative_step_cost: float = 1.0
     adaptive: bool = False
+    allocation: allocate.Allocation | None = None
 
 
 class Hooks(NamedTuple):
@@ -177,7 +180,11 @@ def rate_until(stop: int, rate: float) -> schedule.Schedule:
 
 
 def forecast_developmental(
-    curve: schedule.Schedule, stop: int, every: int, window: int
+    curve: schedule.Schedule,
+    stop: int,
+    every: int,
+    window: int,
+    allocation: allocate.Allocation | None = None,
 ) -> Forecast:
     """Makes the forecast for updates that look ahead to the next one, with dense-gradient scores.
 
@@ -186,9 +193,10 @@ def forecast_developmental(
       stop: Step from which no dense gradient is used.
       every: Steps between mask updates; the density at a step is the curve's at the next update.
       window: Steps before each mask update that need a dense gradient.
+      allocation: Splits the density over leaves; see `Forecast`.
     """
     held = schedule.at_mask_updates(curve, every, lookahead=every)
-    return Forecast(held, rate_until(stop, min(window / every, 1.0)))
+    return Forecast(held, rate_until(stop, min(window / every, 1.0)), allocation=allocation)
 
 
 def magnitude_at_jumps(curve: schedule.Schedule, allocation: allocate.Allocation) -> Method:
@@ -206,4 +214,5 @@ def magnitude_at_jumps(curve: schedule.Schedule, allocation: allocate.Allocation
         every=1,
         seed_score=score.magnitude(),
     )
-    return Method(when(transform, lambda step: curve(step) != curve(step - 1)), Forecast(curve))
+    at_jumps = when(transform, lambda step: curve(step) != curve(step - 1))
+    return Method(at_jumps, Forecast(curve, allocation=allocation))

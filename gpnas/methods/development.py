@@ -73,7 +73,7 @@ def development(
         window=window,
         lookahead=every,
     )
-    return Method(transform, forecast_developmental(curve, stop, every, window))
+    return Method(transform, forecast_developmental(curve, stop, every, window, allocation))
 
 
 def _scores(decay: float, batch_size: int) -> dict[str, score.Score]:

@@ -38,4 +38,6 @@ def gmp(
         every=every,
         stop=stop + 1,
     )
-    return Method(transform, Forecast(schedule.at_mask_updates(curve, every)))
+    return Method(
+        transform, Forecast(schedule.at_mask_updates(curve, every), allocation=allocation)
+    )

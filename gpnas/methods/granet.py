@@ -41,5 +41,5 @@ def granet(
         every=every,
         stop=stop + 1,
     )
-    forecast = Forecast(schedule.at_mask_updates(curve, every), rate_until(stop, 1 / every))
-    return Method(transform, forecast)
+    held = schedule.at_mask_updates(curve, every)
+    return Method(transform, Forecast(held, rate_until(stop, 1 / every), allocation=allocation))

@@ -35,4 +35,4 @@ def one_shot(
     transform = ranking(
         score.magnitude(), curve, allocation=allocation, select=select, start=cut, stop=cut + 1
     )
-    return Method(transform, Forecast(curve))
+    return Method(transform, Forecast(curve, allocation=allocation))

@@ -39,4 +39,4 @@ def rigl(
         every=every,
         stop=stop,
     )
-    return Method(transform, Forecast(curve, rate_until(stop, 1 / every)))
+    return Method(transform, Forecast(curve, rate_until(stop, 1 / every), allocation=allocation))

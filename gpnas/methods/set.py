@@ -32,4 +32,4 @@ def set_(
         allocation=allocation,
         every=every,
     )
-    return Method(transform, Forecast(curve))
+    return Method(transform, Forecast(curve, allocation=allocation))

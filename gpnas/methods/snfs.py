@@ -79,7 +79,7 @@ def snfs(
         return masks, (kept, skips)
 
     transform = every_(between(MaskTransform(init_fn, update_fn), 1, stop), every)
-    return Method(transform, Forecast(curve, rate_until(stop, 1.0)))
+    return Method(transform, Forecast(curve, rate_until(stop, 1.0), allocation=allocation))
 
 
 def exchange(

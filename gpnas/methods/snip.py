@@ -17,4 +17,4 @@ def snip(*, density: Density, allocation: allocate.Allocation = allocate.global_
     """
     curve = schedule.constant(density)
     transform = ranking(score.taylor(), curve, allocation=allocation, stop=1)
-    return Method(transform, Forecast(curve))
+    return Method(transform, Forecast(curve, allocation=allocation))

@@ -19,4 +19,4 @@ def static(*, density: Density, allocation: allocate.Allocation = allocate.erk()
     transform = plasticity(
         drop=score.magnitude(), grow=score.random(), density=curve, allocation=allocation, stop=0
     )
-    return Method(transform, Forecast(curve))
+    return Method(transform, Forecast(curve, allocation=allocation))

@@ -26,5 +26,5 @@ def ste(
     curve = schedule.constant(density)
 
     transform = ranking(score.magnitude(), curve, allocation=allocation, every=every, select=select)
-    forecast = Forecast(curve, schedule.constant(1.0))
+    forecast = Forecast(curve, schedule.constant(1.0), allocation=allocation)
     return Method(transform, forecast, update_mask=all_ones, zero_mask=all_ones)

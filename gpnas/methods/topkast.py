@@ -52,7 +52,11 @@ def topkast(
 
     return Method(
         forward._replace(init=init_fn, update=update_fn),
-        Forecast(forward_curve, schedule.constant(min(extra / max(1 - density, 1e-6), 1.0))),
+        Forecast(
+            forward_curve,
+            schedule.constant(min(extra / max(1 - density, 1e-6), 1.0)),
+            allocation=allocation,
+        ),
         update_mask=lambda masks, state: state[1],
         zero_mask=all_ones,
         wrap=lambda tx: optax.chain(exploration(decay, density), tx),

@@ -1,13 +1,14 @@
 """Forecast of a run before its first step: expected cost and number of mask updates."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from gpnas.methods import Method
+from gpnas.methods import Method, training_cost
 from gpnas.train._in_blocks import in_blocks
-from gpnas.units import Macs, training_macs
+from gpnas.units import Macs
 
 FEW = 10  # a run warns if it has fewer mask updates
 AT_MOST = "_at_most"
@@ -16,7 +17,7 @@ AT_MOST = "_at_most"
 def expected(
     method: Method,
     params: Any,
-    weights: int,
+    shapes: Mapping[str, tuple[int, ...]],
     macs: Macs,
     steps: int,
     examples: int,
@@ -27,7 +28,7 @@ def expected(
     Args:
       method: The method.
       params: Parameters of the network or their shapes.
-      weights: Number of masked weights.
+      shapes: Shapes of the masked leaves by path.
       macs: MACs per example.
       steps: Length of the run.
       examples: Number of examples in all batches.
@@ -39,18 +40,17 @@ def expected(
       if a duration of the method determines it.
     """
     dense_macs = macs.total(params)
-    fraction, mean_density = training_macs(
-        method.forecast.density, method.forecast.dense_gradient, steps
-    )
-    trained = fraction * (dense_macs - macs.others) + macs.others
+    relative, mean_density = training_cost(method.forecast, steps, shapes, macs.per_weight)
+    others = method.forecast.relative_step_cost * macs.others
+    trained = relative * (dense_macs - macs.others) + others
     suffix = AT_MOST if method.forecast.adaptive else ""
     return {
         "params": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "weights": weights,
+        "weights": sum(math.prod(shape) for shape in shapes.values()),
         f"density{suffix}": float(jax.jit(method.forecast.density)(steps)),
         f"mean_training_density{suffix}": mean_density,
         "inference_macs_dense": dense_macs,
-        f"train_flops{suffix}": 6 * method.forecast.relative_step_cost * trained * examples,
+        f"train_flops{suffix}": 6 * trained * examples,
         "train_flops_dense": 6 * dense_macs * examples,
         **({} if updates is None else {"mask_updates": updates}),
     }

@@ -1,6 +1,5 @@
 """The plan of a run: constants fixed before the first step, and the expected cost."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -163,9 +162,8 @@ def make_plan(
     _check_step(config.method.name, network.task, method, tx, gate_tx, batch, axis)
     shapes, params = network.layers.shapes, network.variables["params"]
     updates = mask_updates(method, durations, total_steps, evaluations)
-    weights = sum(math.prod(shape) for shape in shapes.values())
     examples = total_steps * batch_size
-    cost = expected(method, params, weights, network.macs, total_steps, examples, updates)
+    cost = expected(method, params, shapes, network.macs, total_steps, examples, updates)
     loop, stream = loop_kind(config, shapes), stream_steps(config.train, data, batch_size)
     ends = [n for n in (steps_per_epoch, config.train.log_every, stream) if n]
     return Plan(

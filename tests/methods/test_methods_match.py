@@ -1,10 +1,12 @@
 """Methods at equal training FLOPs."""
 
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpnas.errors import UserError
+from gpnas.masks import allocate
 from gpnas.methods import match_flops, relative_flops
 
 RUN = {"total_steps": 400, "batch_size": 32, "shapes": {"a": (40, 20), "b": (20, 10)}}
@@ -27,6 +29,31 @@ def test_the_settings_cost_what_was_asked_for(first):
     assert {name for name in GMP if GMP[name] != found[name]} <= {"first"}
     assert relative_flops(found, **RUN) == pytest.approx(cost, rel=1e-3)
     assert found["first"] == pytest.approx(first, rel=5e-3)
+
+
+@given(st.floats(0.02, 1.0), st.sampled_from(["erk", "uniform", "global", "macs", "global_macs"]))
+def test_layers_that_differ_in_macs_per_weight(density, name):
+    macs = {"a": 9.0, "b": 1.0}
+    settings = {"name": "static", "density": density, "allocation": name}
+    split = {
+        "erk": allocate.erk(),
+        "uniform": allocate.uniform(),
+        "macs": allocate.by_cost(macs),
+    }.get(name)
+    by_hand = density  # of leaves that compete
+    if split:
+        counts = split(RUN["shapes"], jnp.float32(density))
+        by_hand = float(9 * counts[("a",)] + counts[("b",)]) / (9 * 800 + 200)
+    assert relative_flops(settings, macs=macs, **RUN) == pytest.approx(by_hand, rel=0.01)
+
+
+def test_gmp_at_the_cost_of_development_with_convolutions():
+    run = RUN | {"macs": {"a": 64.0, "b": 1.0}}
+    target = relative_flops(DEVELOPMENT | {"allocation": "erk"}, **run)
+    gmp = GMP | {"allocation": "erk"}
+    found = match_flops(gmp, target, "first", (0.1, 1.0), **run)
+    assert relative_flops(found, **run) == pytest.approx(target, rel=1e-3)
+    assert relative_flops(found, **RUN) != pytest.approx(relative_flops(gmp, **RUN), rel=1e-2)
 
 
 def test_gmp_at_the_cost_of_development():

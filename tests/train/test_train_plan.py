@@ -11,7 +11,7 @@ from gpnas import data
 from gpnas.errors import UserError
 from gpnas.masks import init_masks, masked_leaves
 from gpnas.methods import METHODS, EvalContext
-from gpnas.train import base, config_key, init_state, load_data, make_plan
+from gpnas.train import base, config_key, init_state, load_data, make_plan, train
 from gpnas.train._forecast import few_updates, forecast_line
 
 MASKED = {"name": "development", "density": 0.2, "peak": 3.0, "every": 5, "window": 3}
@@ -33,6 +33,17 @@ def test_plan(tiny, digits):
     assert expected["train_flops_dense"] == 6 * 2720 * 80 * 64
     assert 0.2 < expected["mean_training_density"] < 0.6
     assert expected["density"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("method", ["rigl", "granet", "static"])
+def test_the_forecast_of_layers_that_differ_in_macs_per_weight(tiny, digits, tmp_path, method):
+    config = tiny(name=method, density=0.1)
+    config = changed(config, {"model.name": "convnet", "model.widths": (4, 8, 8, 16)})
+    record = train(config, tmp_path, digits)
+    forecast, cost = record["expected"], record["cost"]
+    assert cost["train_flops"] == pytest.approx(forecast["train_flops"], rel=0.02)
+    # Densities by ERK are higher in convolutions, which have more MACs per weight.
+    assert forecast["train_flops"] / forecast["train_flops_dense"] > 1.2 * 0.1
 
 
 @pytest.mark.parametrize(

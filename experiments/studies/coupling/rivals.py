@@ -166,7 +166,7 @@ def on_curve(
         window=own.window,
         lookahead=own.every,
     )
-    return Method(transform, forecast_developmental(curve, stop, own.every, own.window))
+    return Method(transform, forecast_developmental(curve, stop, own.every, own.window, allocation))
 
 
 senn = with_scores(_senn)

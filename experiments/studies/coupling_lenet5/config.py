@@ -11,19 +11,13 @@ import functools
 import json
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
-from scipy.optimize import brentq
 
 from configs import lenet5
 from experiments.studies.coupling.arms import ARMS as ALL
 from experiments.studies.coupling.arms import EPOCHS, OURS, STEPS, config_of
-from gpnas.masks import allocate
-from gpnas.methods import build
+from gpnas.methods import match_flops, relative_flops
 from gpnas.train import study
-from gpnas.units import training_macs
 
 ARMS = (OURS, "GMP sparse start", "GraNet matched", "random growth")
 DENSITIES = (0.01,)
@@ -34,15 +28,20 @@ _SHAPES = {
     "Dense_0/kernel": (800, 500),
     "Dense_1/kernel": (500, 10),
 }
-_MACS = {"Conv_0/kernel": 24 * 24, "Conv_1/kernel": 8 * 8}  # per weight; 1 for the others
-_STEPS = STEPS * EPOCHS
+_MACS = {"Conv_0/kernel": 576, "Conv_1/kernel": 64, "Dense_0/kernel": 1, "Dense_1/kernel": 1}
+_RUN: dict[str, Any] = {
+    "total_steps": STEPS * EPOCHS,
+    "batch_size": 128,
+    "shapes": _SHAPES,
+    "macs": _MACS,
+}
 
 
 def get_config() -> ConfigDict:
     """Returns each arm at each density; the density follows the @."""
     arms = {}
     for density in DENSITIES:
-        goal = relative_flops(_config(OURS, density).method.to_dict())
+        goal = relative_flops(_config(OURS, density).method.to_dict(), **_RUN)
         for name in ARMS:
             config = _config(name, density)
             if name != OURS:
@@ -51,27 +50,6 @@ def get_config() -> ConfigDict:
                 config.method[field] = _solution(settings, field, goal)
             arms[f"{name}@{density:g}"] = config
     return study("coupling_lenet5", arms, densities=(), seeds=(0, 1, 2, 3, 4))
-
-
-def relative_flops(method: dict[str, Any]) -> float:
-    """Returns the training FLOPs of a method with densities by ERK, relative to dense training.
-
-    `gpnas.methods.relative_flops` takes the same density for all layers, which here is wrong: a
-    weight of a convolution has up to 576 times the MACs of a weight of a dense layer.
-
-    Args:
-      method: Settings of the method.
-    """
-    forecast = build(method, total_steps=_STEPS, batch_size=128, shapes=_SHAPES).forecast
-    sizes, split = allocate.leaf_sizes(_SHAPES), allocate.erk()
-    whole = float(np.dot([_MACS.get(name, 1) for name in _SHAPES], sizes))
-
-    def active(step: jax.Array) -> jax.Array:
-        counts = split(_SHAPES, forecast.density(step))
-        macs = [_MACS.get(name, 1) * count for (name,), count in counts.items()]
-        return jnp.sum(jnp.stack(macs)) / whole
-
-    return training_macs(active, forecast.dense_gradient, _STEPS)[0]
 
 
 def _config(name: str, density: float) -> ConfigDict:
@@ -93,7 +71,4 @@ def _solution(settings: str, field: str, goal: float) -> float:
     method = json.loads(settings)
     density = method["density"]
     between = {"first": (density, 1.0), "peak": (1.0, 1 / density)}[field]
-    found = brentq(
-        lambda value: relative_flops(method | {field: value}) - goal, *between, rtol=1e-3
-    )
-    return float(f"{found:.4g}")
+    return float(f"{match_flops(method, goal, field, between, **_RUN)[field]:.4g}")

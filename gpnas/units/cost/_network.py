@@ -115,7 +115,10 @@ def network_cost(params: Any, masks: Any, macs: Macs) -> Cost:
 
 
 def training_macs(
-    density: schedule.Schedule, dense_gradient: schedule.Schedule, steps: int
+    density: schedule.Schedule,
+    dense_gradient: schedule.Schedule,
+    steps: int,
+    active_macs: schedule.Schedule | None = None,
 ) -> tuple[float, float]:
     """Computes the training MACs of a density schedule, relative to dense training.
 
@@ -125,15 +128,17 @@ def training_macs(
     (3·f_S·ΔT + 2·f_S + f_D) / (ΔT + 1).
 
     Args:
-      density: `step → fraction of the MACs that is active`.
+      density: `step → fraction of the weights that is active`.
       dense_gradient: `step → fraction of steps that need the dense gradient`.
       steps: Length of the run.
+      active_macs: `step → fraction of the MACs that is active`; None: equal to the density.
 
     Returns:
       `(training MACs / those of dense training, mean density)`.
     """
     # Long runs are sampled at 2^20 equally spaced steps.
     at = jnp.arange(steps) if steps <= _MANY else jnp.linspace(0, steps - 1, _MANY).astype(int)
-    both = jit_once(lambda at: (jax.vmap(density)(at), jax.vmap(dense_gradient)(at)))
-    active, dense = (np.array(values, np.float64) for values in both(at))
-    return float(np.mean((2 * active + dense + (1 - dense) * active) / 3)), float(np.mean(active))
+    curves = (density, dense_gradient, active_macs or density)
+    values = jit_once(lambda at: tuple(jax.vmap(curve)(at) for curve in curves))(at)
+    kept, dense, active = (np.array(value, np.float64) for value in values)
+    return float(np.mean((2 * active + dense + (1 - dense) * active) / 3)), float(np.mean(kept))
