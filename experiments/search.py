@@ -64,10 +64,16 @@ def main(argv: Sequence[str]) -> None:
 def _search() -> None:
     kept, settings, plan = _join() if _CONFIG.value is None else _begin()
     storage.check_digests(kept, plan.digests)
-    history = storage.work(
-        kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
-        plan.evaluations, plan.seed, plan.enough, plan.failures,
-    )  # fmt: skip
+    history = storage.work_together(
+        kept,
+        plan.propose,
+        plan.evaluate,
+        plan.evaluations,
+        plan.enough,
+        plan.together,
+        plan.seed,
+        plan.failures,
+    )
     front = best_trials(history, plan)
     _print(history, front, plan)
     if _WORKDIR.value:

@@ -4,9 +4,7 @@ Optuna stores trials and heartbeats and retries the trials of dead workers; stra
 architectures. `optuna-dashboard` displays such a study.
 """
 
-import functools
 import pathlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import optuna
@@ -14,22 +12,14 @@ import optuna
 from gpnas._files import PathLike, tuples
 from gpnas.errors import UserError
 from gpnas.search._database import KEPT, reached
+from gpnas.search._group import Place, run_several
 from gpnas.search._history import History, Propose, Trial, rooted
-from gpnas.search._outcome import (
-    FAILURES,
-    Outcome,
-    ask,
-    attempt,
-    check_failures,
-    check_wait,
-    completed,
-    exhausted,
-)
-from gpnas.search._queue import TrialFailed, failure_of, give_back_stale_trials, run_one
+from gpnas.search._outcome import FAILURES, ask, check_failures, check_wait, completed, exhausted
+from gpnas.search._queue import TrialFailed, failure_of, give_back_stale_trials
 from gpnas.search._queue import join_study as join_study
 from gpnas.search._queue import open_study as open_study
 from gpnas.search._queue import wait_for_stale_trials as wait_for_stale_trials
-from gpnas.search._run import randomness
+from gpnas.search._run import Evaluate, EvaluateAll, each, randomness
 
 _POLL = 0.2  # seconds between polls of the trials a strategy waits for
 _State = optuna.trial.TrialState
@@ -75,11 +65,9 @@ def history_of(study: optuna.Study) -> list[Trial]:
 def work(
     study: optuna.Study,
     propose: Propose,
-    evaluate: Callable[[Trial], Outcome],
-    objectives: Sequence[str],
+    evaluate: Evaluate,
     evaluations: int,
     seed: int = 0,
-    enough: Callable[[History], bool] = lambda history: False,
     failures: int = FAILURES,
 ) -> list[Trial]:
     """Evaluates a strategy's proposals alongside other workers until the search ends.
@@ -87,11 +75,38 @@ def work(
     Args:
       study: From `open_study` or `join_study`.
       propose, evaluate, seed: As for `search`.
-      objectives: Metrics stored as values of Optuna's trials; all other metrics are stored as
-        attributes.
       evaluations: Number of distinct evaluations of all workers.
-      enough: `history → whether to end early`.
       failures: Number of consecutive failures of all workers after which the search ends.
+
+    Returns:
+      The history. Trials of dead workers were retried.
+
+    Raises:
+      TooManyFailures, UserError, OSError: As `work_together`.
+    """
+    return work_together(study, propose, each(evaluate), evaluations, seed=seed, failures=failures)
+
+
+def work_together(
+    study: optuna.Study,
+    propose: Propose,
+    evaluate: EvaluateAll,
+    evaluations: int,
+    enough: Callable[[History], bool] = lambda history: False,
+    together: int = 1,
+    seed: int = 0,
+    failures: int = FAILURES,
+) -> list[Trial]:
+    """Works on a search as `work` does, with several candidates evaluated together.
+
+    A single worker makes the same proposals as `search_together`.
+
+    Args:
+      study, propose, evaluations, seed, failures: As for `work`.
+      evaluate: `trials → metrics` of each (lower is better), or `Failed`. The study's objectives
+        are stored as values of Optuna's trials; all other metrics are stored as attributes.
+      enough: `history → whether to end early`, called before each group of candidates.
+      together: Number of candidates per evaluation.
 
     Returns:
       The history. Trials of dead workers were retried.
@@ -102,51 +117,35 @@ def work(
         no trial is under way.
       OSError: If its disk is full.
     """
+    objectives = tuple(study.metric_names or ())
 
-    def objective(trial: optuna.Trial) -> list[float]:
+    def objective(trial: optuna.Trial, place: Place) -> list[float]:
         past = _others(study, trial)
         if "proposal" not in trial.user_attrs:  # else a dead worker's, which is retried
-            past = _ask(study, trial, propose, seed, past)
-        done = _completed(trial, past, evaluate, objectives)
-        assert done.metrics is not None
-        return [done.metrics[name] for name in objectives]
+            past = _ask(study, trial, propose, seed, past, place)
+        asked = _trial(trial)
+        first = _find(past, asked) or place.evaluated(rooted(past, asked))
+        if first.number != asked.number:
+            trial.set_user_attr("repeats", first.number)
+        if first.failed is not None:
+            trial.set_user_attr("failed", first.failed)
+            raise TrialFailed(first.failed)
+        metrics = dict(first.metrics or {})
+        trial.set_user_attr("metrics", metrics)
+        return [metrics[name] for name in objectives]
 
-    def ended(history: History) -> bool:
-        if different(history) >= evaluations or enough(history) or exhausted(history):
-            return True
-        check_failures(history, failures)
-        return False
+    def outcomes(trials: Sequence[Trial]) -> list[Trial]:
+        ended = zip(trials, evaluate(trials), strict=True)
+        return [completed(trial, outcome, objectives) for trial, outcome in ended]
 
     with reached(KEPT):
-        while not ended(history_of(study)):
-            run_one(study, objective)
-        return history_of(study)
-
-
-def _completed(
-    trial: optuna.Trial,
-    past: Sequence[Trial],
-    evaluate: Callable[[Trial], Outcome],
-    objectives: Sequence[str],
-) -> Trial:
-    """Evaluates a trial, or copies the outcome of an earlier one, and stores it in the study.
-
-    Raises:
-      TrialFailed: If it failed.
-    """
-    asked = _trial(trial)
-    twin = _find(past, asked)
-    if twin is not None:
-        trial.set_user_attr("repeats", twin.number)
-        done = asked._replace(metrics=twin.metrics, failed=twin.failed)
-    else:
-        evaluation = functools.partial(evaluate, rooted(past, asked))
-        done = completed(asked, attempt(evaluation), objectives)
-    if done.failed is not None:
-        trial.set_user_attr("failed", done.failed)
-        raise TrialFailed(done.failed)
-    trial.set_user_attr("metrics", dict(done.metrics or {}))
-    return done
+        while True:
+            history = history_of(study)
+            made = different(history)
+            if made >= evaluations or enough(history) or exhausted(history):
+                return history
+            check_failures(history, failures)
+            run_several(study, objective, outcomes, min(together, evaluations - made))
 
 
 @reached(KEPT)
@@ -175,12 +174,18 @@ def different(history: History) -> int:
 
 
 def _ask(
-    study: optuna.Study, trial: optuna.Trial, propose: Propose, seed: int, past: list[Trial]
+    study: optuna.Study,
+    trial: optuna.Trial,
+    propose: Propose,
+    seed: int,
+    past: list[Trial],
+    place: Place,
 ) -> list[Trial]:
     """Stores a proposal for the trial; returns the history that it is based on.
 
     Raises:
-      TrialFailed: If the strategy must wait while a dead worker's trial is queued for a retry.
+      TrialFailed: If the strategy must wait for trials of the same group, or while a dead worker's
+        trial is queued for a retry; if the worker ends.
       UserError: If it waits although no trial is under way.
     """
     while True:
@@ -189,7 +194,10 @@ def _ask(
         if proposal is not None:
             trial.set_user_attr("proposal", proposal._asdict())
             return past
-        time.sleep(_POLL)
+        if not place.first:  # those before it are evaluated first
+            place.closed.set()
+        if place.closed.wait(_POLL):
+            raise TrialFailed("the strategy waits for trials of this group, or the worker ends")
         give_back_stale_trials(study)
         if study.get_trials(deepcopy=False, states=(_State.WAITING,)):
             raise TrialFailed("a dead worker's trial comes first")  # this one may wait for it

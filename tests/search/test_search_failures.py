@@ -52,7 +52,7 @@ def test_resumed_with_failures_it_ends_as_one_that_was_not(tmp_path, name):
     whole = search(strategy(name), flawed, 14, seed=3)
     for evaluations in (4, 14):
         kept = opened(tmp_path)
-        found = storage.work(kept, strategy(name), flawed, ("error",), evaluations, seed=3)
+        found = storage.work(kept, strategy(name), flawed, evaluations, seed=3)
     assert story(found) == story(whole)
     failed = [trial for trial in kept.trials if trial.state.name == "FAIL"]
     assert failed and all(trial.user_attrs["failed"] for trial in failed)
@@ -67,7 +67,7 @@ def test_failures_in_a_row_end_a_search(tmp_path):
         search(strategy("random"), nan, 9, failures=4)
     for count in (4, 4, 6):
         with pytest.raises(TooManyFailures, match="error is nan"):
-            storage.work(opened(tmp_path), strategy("random"), nan, ("error",), 9, failures=count)
+            storage.work(opened(tmp_path), strategy("random"), nan, 9, failures=count)
         assert len(opened(tmp_path).trials) == count
 
 
@@ -113,7 +113,7 @@ def test_a_strategy_that_waits_for_nothing(tmp_path):
     for run in (
         lambda: search(propose, error, 5),
         lambda: simulate(propose, error, lambda trial: 1.0, workers=1, until=9.0),
-        lambda: storage.work(kept, propose, error, ("error",), 5),
+        lambda: storage.work(kept, propose, error, 5),
     ):
         with pytest.raises(UserError, match="strategy.name: got None, allowed: a proposal") as said:
             run()
@@ -170,9 +170,7 @@ def test_an_interruption_is_no_fault_of_the_candidate(tmp_path):
 
     for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
-            storage.work(
-                opened(tmp_path), strategy("evolution"), interrupted, ("error",), 8, seed=3
-            )
+            storage.work(opened(tmp_path), strategy("evolution"), interrupted, 8, seed=3)
     kept = opened(tmp_path)
     dead = [t for t in kept.trials if t.state.name == "FAIL"]
     assert len(dead) == 3 and all(t.user_attrs["interrupted"] for t in dead)
@@ -182,7 +180,7 @@ def test_an_interruption_is_no_fault_of_the_candidate(tmp_path):
             system_attrs={"retry_history": [0, 1, 2]},
         )
     )  # fmt: skip
-    found = storage.work(kept, strategy("evolution"), error, ("error",), 8, seed=3)
+    found = storage.work(kept, strategy("evolution"), error, 8, seed=3)
     assert [(t.architecture, t.metrics) for t in found] == [
         (t.architecture, t.metrics) for t in whole
     ]

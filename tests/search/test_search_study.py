@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.search import STRATEGIES, Proposal, search, storage
+from gpnas.search import STRATEGIES, Proposal, search, search_together, storage
 from tests.search.test_search_strategies import SPACE, error, strategy
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -37,17 +37,90 @@ def test_stopped_at_any_trial_it_ends_as_one_that_was_not(tmp_path, name):
     whole = search(strategy(name), error, 16, seed=5)
     for evaluations in (4, 5, 16):
         again = opened(tmp_path)
-        found = storage.work(again, strategy(name), error, ("error",), evaluations, seed=5)
+        found = storage.work(again, strategy(name), error, evaluations, seed=5)
     assert story(found) == story(whole)
     assert [t.parent for t in found] == [t.parent for t in whole]
-    assert storage.work(again, strategy(name), error, ("error",), 16, seed=5) == found
+    assert storage.work(again, strategy(name), error, 16, seed=5) == found
+
+
+def grouped(groups):
+    def evaluate(trials):
+        groups.append([(t.architecture, t.budget) for t in trials])
+        return [error(trial) for trial in trials]
+
+    return evaluate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["evolution", "asha", "successive_halving", "local"])
+def test_candidates_evaluated_together(tmp_path, name):
+    """The same groups as in memory, also where a strategy waits for a group."""
+    in_memory, stored = [], []
+    whole = search_together(strategy(name), grouped(in_memory), 16, together=3, seed=5)
+    for evaluations in (6, 16):
+        found = storage.work_together(
+            opened(tmp_path), strategy(name), grouped(stored), evaluations, together=3, seed=5
+        )
+    assert max(map(len, in_memory)) == 3
+    if name == "evolution":  # the others repeat or wait, so six evaluations cut a group
+        assert stored == in_memory and story(found) == story(whole)
+    assert len({(t.architecture, t.budget) for t in found}) == 16
+    flat = [one for group in stored for one in group]
+    assert len(flat) == len(set(flat)) == 16  # each candidate is evaluated once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["evolution", "asha", "successive_halving", "local"])
+def test_one_worker_makes_the_same_proposals_as_in_memory(tmp_path, name):
+    whole = search_together(strategy(name), grouped([]), 16, together=3, seed=5)
+    kept = opened(tmp_path)
+    found = storage.work_together(kept, strategy(name), grouped([]), 16, together=3, seed=5)
+    assert story(found) == story(whole)
+    repeats = [whole[t.repeats].architecture if t.repeats is not None else None for t in whole]
+    numbers = {trial.number: trial for trial in found}
+    assert repeats == [
+        numbers[t.repeats].architecture if t.repeats is not None else None for t in found
+    ]
+
+
+def test_a_worker_whose_strategy_waits_can_be_stopped(tmp_path):
+    kept = storage.open_study(url(tmp_path), "s", ("error",), {}, heartbeat=60, grace=60)
+    kept.ask().set_user_attr("proposal", Proposal(SPACE.sample(np.random.default_rng(0)))._asdict())
+
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    begun = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            storage.work(kept, lambda history, rng: None, error, 5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - begun < 5
+    assert len(storage.history_of(kept)) == 1  # the trial that waited is not in the history
+
+
+def test_a_group_of_which_the_evaluation_is_interrupted(tmp_path):
+    def evaluate(trials):
+        raise KeyboardInterrupt
+
+    kept = opened(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        storage.work_together(kept, strategy("evolution"), evaluate, 6, together=3)
+    assert [trial.state.name for trial in kept.trials] == ["FAIL"] * 3
+    assert all(trial.user_attrs["interrupted"] for trial in kept.trials)
+    found = storage.work_together(kept, strategy("evolution"), grouped([]), 6, together=3)
+    assert story(found) == story(search_together(strategy("evolution"), grouped([]), 6, together=3))
 
 
 @pytest.mark.slow
 def test_optuna_knows_the_objectives(tmp_path):
     kept = opened(tmp_path, ("error", "size"))
     propose = STRATEGIES["nsga2"](SPACE, ("error", "size"), population=5)
-    found = storage.work(kept, propose, error, ("error", "size"), 12)
+    found = storage.work(kept, propose, error, 12)
     assert kept.metric_names == ["error", "size"]
     best = {tuple(trial.values) for trial in kept.best_trials}
     assert best <= {(t.metrics["error"], t.metrics["size"]) for t in found}
@@ -95,7 +168,7 @@ def test_a_candidate_that_kills_its_workers_has_failed(tmp_path):
         kept.add_trial(trial)
     [given_up] = storage.history_of(kept)
     assert given_up.failed == "its worker died, 3 times"
-    found = storage.work(kept, strategy("random"), error, ("error",), 5)
+    found = storage.work(kept, strategy("random"), error, 5)
     assert given_up.architecture not in {t.architecture for t in found[1:]}
 
 
@@ -120,9 +193,9 @@ def test_a_worker_that_slept_drops_its_result(tmp_path, how, caplog):
 
     if how == "interruption":
         with pytest.raises(KeyboardInterrupt):
-            storage.work(kept, strategy("evolution"), slept, ("error",), 5, seed=3)
+            storage.work(kept, strategy("evolution"), slept, 5, seed=3)
         return
-    found = storage.work(kept, strategy("evolution"), slept, ("error",), 5, seed=3)
+    found = storage.work(kept, strategy("evolution"), slept, 5, seed=3)
     assert story(found) == story(search(strategy("evolution"), error, 5, seed=3))
     assert seen[1].architecture == seen[0].architecture and seen[1].number == 1
     [line] = [r.getMessage() for r in caplog.records if "given to another" in r.getMessage()]
@@ -142,7 +215,7 @@ def test_what_a_strategy_waits_for_is_tried_again_if_its_worker_died(tmp_path):
     dead = kept.ask()
     dead.set_user_attr("proposal", Proposal(first)._asdict())
     kept._storage.record_heartbeat(dead._trial_id)
-    found = storage.work(kept, propose, error, ("error",), 2)
+    found = storage.work(kept, propose, error, 2)
     assert {trial.architecture for trial in found} >= {first}
     assert all(trial.metrics is not None for trial in found)
 
@@ -152,7 +225,7 @@ def test_what_a_strategy_raises_in_a_search_is_not_dropped(tmp_path):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="^no$"):
-        storage.work(opened(tmp_path), propose, error, ("error",), 5)
+        storage.work(opened(tmp_path), propose, error, 5)
 
 
 @pytest.mark.parametrize("place", ["nonsense", "sqlite:////no/such/folder/search.db"])
@@ -185,7 +258,7 @@ WORKER = """
 
     kept = storage.open_study(sys.argv[1], "s", ("error",), {}, heartbeat=1, grace=2)
     print("begun", flush=True)
-    storage.work(kept, strategy("evolution"), slow, ("error",), 14, seed=5)
+    storage.work(kept, strategy("evolution"), slow, 14, seed=5)
 """
 
 

@@ -183,7 +183,7 @@ def test_stopped_and_resumed_it_is_the_same_search(space, few, tmp_path):
     whole = search(*parts("whole"), 6, seed=3)
     for evaluations in (2, 3, 6):
         kept = storage.open_study(f"sqlite:///{tmp_path}/search.db", "s", OBJECTIVES, {})
-        found = storage.work(kept, *parts("parts"), OBJECTIVES, evaluations, seed=3)
+        found = storage.work(kept, *parts("parts"), evaluations, seed=3)
     assert [dict(t.metrics) for t in found] == [dict(t.metrics) for t in whole]
     assert [t.parent for t in found] == [t.parent for t in whole]
 

@@ -74,11 +74,15 @@ def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str
     kept = storage.open_study(f"sqlite:///{place.absolute()}/search.db", name, plan.objectives, own)
     storage.check_digests(kept, plan.digests)
     storage.wait_for_stale_trials(kept)
-    history = storage.work(
-        kept, plan.propose, lambda trial: plan.evaluate([trial])[0], plan.objectives,
-        plan.evaluations, seed,
+    history = storage.work_together(
+        kept,
+        plan.propose,
+        plan.evaluate,
+        plan.evaluations,
         lambda past: total_flops(context, past) > flops or context.options.stopped(),
-    )  # fmt: skip
+        plan.together,
+        seed,
+    )
     if total_flops(context, history) <= flops or context.options.stopped():
         return None
     return _found(context, history, flops, seed)
