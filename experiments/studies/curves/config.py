@@ -2,7 +2,11 @@
 
 Rows and claims of docs/reproducing.md for LOBSTER, SeReNe, PSP-entropy (gradual pruning, which is
 the loop alone, against one-shot) and neural plasticity networks (five penalties), with GMP, random
-masks and dense training. Three seeds, 50 epochs, one recipe. About 80 minutes on one CPU core.
+masks and dense training. Three seeds, 50 epochs. About 80 minutes on one CPU core without the arms
+"dense with Adam" and "NPN SGD".
+
+"NPN" and "dense with Adam" have NPN's optimizer, Adam at a constant rate; "NPN SGD" and all other
+arms have one recipe, and the gates of "NPN SGD" are trained by Adam at NPN's learning rate.
 
     python experiments/reproduce.py curves
 """
@@ -35,7 +39,14 @@ def get_config() -> ConfigDict:
     for arm in arms.values():
         arm.analysis = _ANALYSES
         same_recipe(arm)
+    own = npn_sparsify.get_config().optimizer
     for price in (0.1, 0.2, 0.4, 0.8, 1.6):
         arms[f"NPN@{price:g}"] = mnist(npn_sparsify, EPOCHS, penalties=(price,))
+        arms[f"NPN SGD@{price:g}"] = sgd = mnist(npn_sparsify, EPOCHS, penalties=(price,))
+        sgd.optimizer = dense.get_config().optimizer
+        same_recipe(sgd)
+        sgd.gates.update(name="adam", learning_rate=own.learning_rate)
+    arms["dense with Adam"] = mnist(dense, EPOCHS)
+    arms["dense with Adam"].optimizer = own
     arms["NPN expand"] = mnist(npn_expand, 2 * EPOCHS)
     return study("curves", arms, densities=(0.1, 0.05, 0.02, 0.01, 0.005), seeds=(0, 1, 2))

@@ -10,6 +10,7 @@ from tests.experiments.studies.test_studies_densities import cells, record
 def units(arm, kept, method=None, **fields):
     """A record of a 784-300-100 network with so many hidden units a layer."""
     found = record(arm, 0.1, fields.pop("seed", 0), fields.pop("error", 1.0), **fields)
+    found["metrics"]["val_error_last"] = found["metrics"]["test_error_last"]
     found["layers"] = [
         {"shape": [784, 300], "dead_in": 0, "dead_out": 300 - kept},
         {"shape": [300, 100], "dead_in": 0, "dead_out": 100 - kept},
@@ -76,16 +77,46 @@ def test_not_tested_without_a_density_that_both_reached():
     assert cells(claim_table(records)).popitem()[1][0] == "not tested"
 
 
+def penalised(arm, price, **fields):
+    """Records of two seeds with a penalty, at 30 % of the weights."""
+    method = {"name": "npn_sparsify", "penalties": [price]}
+    return [units(arm, 50, method, seed=seed, **{"reached": 0.3} | fields) for seed in (0, 1)]
+
+
+def dense(arm, error):
+    """Dense records of two seeds."""
+    return [units(arm, 100, {"name": "dense"}, seed=seed, error=error) for seed in (0, 1)]
+
+
 def test_plasticity_sparsifies_and_expands():
-    dense = [units("dense", 100, {"name": "dense"}, seed=seed) for seed in (0, 1)]
-    price = {"name": "npn_sparsify", "penalties": [1.0]}
-    sparse = [units("NPN", 50, price, seed=seed, reached=0.3) for seed in (0, 1)]
+    adam = dense("dense with Adam", 1.0)
     first = {"name": "npn_expand", "first_units": 3}
     grown = [units("NPN expand", 20, first, seed=seed) for seed in (0, 1)]
     assert hidden_units(grown[0]) == 40
-    rows = cells(claim_table([*dense, *sparse, *grown]))
-    assert [row[0] for row in rows.values()] == ["yes", "yes"]
-    worse = [units("NPN", 50, price, seed=seed, reached=0.3, error=3.0) for seed in (0, 1)]
+    rows = list(cells(claim_table([*adam, *penalised("NPN", 1.0), *grown])).values())
+    assert [row[0] for row in rows] == ["yes", "not tested", "yes"]
+    assert rows[1][1] == "not run: NPN SGD, dense"
     stuck = [units("NPN expand", 3, first, seed=seed) for seed in (0, 1)]
-    rows = cells(claim_table([*dense, *worse, *stuck]))
-    assert [row[0] for row in rows.values()] == ["no", "no"]
+    rows = cells(claim_table([*adam, *penalised("NPN", 1.0, error=3.0), *stuck]))
+    assert [row[0] for row in rows.values()] == ["no", "not tested", "no"]
+
+
+def test_plasticity_is_compared_with_the_dense_arm_of_its_recipe():
+    records = [*dense("dense", 1.0), *dense("dense with Adam", 2.0)]
+    records += [*penalised("NPN", 1.0, error=1.9), *penalised("NPN SGD", 1.0, error=1.9)]
+    ours, theirs = cells(claim_table(records)).values()
+    assert ours[0] == "yes" and theirs[0] == "no"
+    assert ours[1].startswith("NPN minus dense with Adam: -0.1 ")
+    assert theirs[1].startswith("NPN SGD minus dense: +0.9 ")
+    assert theirs[1].endswith(" points at λ = 1, 30 % of the weights")
+
+
+def test_the_penalty_is_chosen_on_validation_among_those_below_half():
+    records = [*dense("dense with Adam", 1.0), *penalised("NPN", 0.1, error=0.5, reached=0.6)]
+    chosen, other = penalised("NPN", 1.0, error=1.5), penalised("NPN", 2.0, error=1.2)
+    for one in other:
+        one["metrics"]["val_error_last"] = 9.0
+    (row, _) = cells(claim_table([*records, *other, *chosen])).values()
+    assert row[0] == "no" and "+0.5 " in row[1] and "λ = 1," in row[1]
+    (row, _) = cells(claim_table(records)).values()
+    assert row == ["no", "no penalty closed half of the weights"]
