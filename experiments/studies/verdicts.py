@@ -34,8 +34,35 @@ def no_loss(gap: stats.Estimate) -> str:
     return f"no loss shown with {_seeds(gap)}"
 
 
+def target_verdict(gap: stats.Estimate, sign: int, form: str = ".2f") -> str:
+    """Tests whether a mean over seeds is at a target or on the requested side of it.
+
+    Args:
+      gap: Values minus target, with the interval.
+      sign: 1 if the target is a minimum, -1 if a maximum.
+      form: Format of differences.
+
+    Returns:
+      "yes" if the 95 % interval is on the requested side of the target, "no" if it is on the other
+      side, and otherwise "not shown with 3 seeds (mean above by 0.10, half-width 0.30)". Equal
+      values of several seeds have no interval, and are compared with the target.
+    """
+    if gap.n > 1 and gap.half is None and not round(gap.mean, 9):
+        return "yes"
+    found = verdict(gap, sign)
+    if found in ("yes", "no"):
+        return found
+    where = f"{'above' if gap.mean > 0 else 'below'} by {abs(gap.mean):{form}}"
+    half = "" if gap.half is None else f", half-width {gap.half:{form}}"
+    return f"not shown with {_count(gap)} (mean {where}{half})"
+
+
+def _count(gap: stats.Estimate) -> str:
+    return f"{gap.n} seed{'s' if gap.n > 1 else ''}"
+
+
 def _seeds(gap: stats.Estimate) -> str:
-    count = f"{gap.n} seed{'s' if gap.n > 1 else ''}"
+    count = _count(gap)
     if gap.half is None:
         return count + (f" ({stats.EQUAL})" if gap.n > 1 else "")
     return f"{count} (half-width {gap.half:.2g})"

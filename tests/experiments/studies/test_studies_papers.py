@@ -67,12 +67,13 @@ def test_units_and_macs():
     ],
 )
 def test_what_is_reached(bar, verdict):
-    assert reached(bar, [record()]) == verdict
+    assert reached(bar, [record(), record(seed=1)]) == verdict
 
 
 def test_compression_is_compared_as_it_is_shown():
-    assert reached(Bar("ours", compression=80), [record(density=1 / 79.96)]) == "yes"
-    assert reached(Bar("ours", compression=80), [record(density=1 / 79.94)]).startswith("no")
+    for density, text in ((1 / 79.96, "yes"), (1 / 79.94, "no: compression, 79.9×")):
+        both = [record(density=density), record(density=density, seed=1)]
+        assert reached(Bar("ours", compression=80), both) == text
 
 
 def test_a_note_explains_the_mark():
@@ -81,23 +82,57 @@ def test_a_note_explains_the_mark():
     assert "Chosen after" not in paper_table("x", [Bar("ours", error=1.5)], [record()]).to_text()
 
 
-def test_means_over_seeds_decide():
-    both = [record(1.4), record(1.6, seed=1)]
-    assert reached(Bar("ours", error=1.5), both) == "yes"
-    assert reached(Bar("ours", error=1.49), both) == "no: error by 0.01 points"
+def seeds(*errors, **fields):
+    """Records of one seed for each error."""
+    return [record(error, seed=seed, **fields) for seed, error in enumerate(errors)]
+
+
+def test_intervals_over_seeds_decide():
+    three = seeds(1.4, 1.5, 1.6)
+    assert reached(Bar("ours", error=1.8), three) == "yes"
+    assert reached(Bar("ours", error=1.2), three) == "no: error by 0.30 points"
+    above = "error not shown with 3 seeds (mean above by 0.10, half-width 0.25)"
+    assert reached(Bar("ours", error=1.4), three) == above
+    assert reached(Bar("ours", error=1.6), three) == above.replace("above", "below")
+    assert reached(Bar("ours", error=1.6, after_miss=True), three).endswith(
+        "half-width 0.25) (chosen after a miss)"
+    )
+    assert reached(Bar("ours", error=1.2), three[:1]) == (
+        "error not shown with 1 seed (mean above by 0.20)"
+    )
+
+
+def test_what_is_missed_comes_before_what_is_open():
+    three = seeds(1.4, 1.5, 1.6)
+    assert reached(Bar("ours", error=1.4, compression=60), three) == (
+        "no: compression, 50.0×; error not shown with 3 seeds (mean above by 0.10, half-width 0.25)"
+    )
+
+
+def test_intervals_of_compression_and_macs():
+    both = [record(density=1 / 48), record(density=1 / 52, seed=1)]
+    assert reached(Bar("ours", compression=49), both) == (
+        "compression not shown with 2 seeds (mean above by 1.0, half-width 25.4)"
+    )
+    smaller = [layer("Dense_0/kernel", [784, 300], 2352, dead_in=528), *LAYERS[1:]]
+    both = [record(), record(layers=smaller, seed=1)]
+    assert reached(Bar("ours", macs=26_300), both) == (
+        "MACs not shown with 2 seeds (mean below by 98, half-width 5,591)"
+    )
+    assert reached(Bar("ours", macs=20), [record(layers=[CONV])] * 2) == "no: MACs not known"
 
 
 def test_the_table():
     bars = (Bar("ours", "68× at 1.92 %", 200, error=1.92, compression=68), Bar("not yet", "50×"))
-    table = paper_table("LeNet", bars, [record(1.8, 0.01), record(1.9, 0.012, seed=1)])
+    table = paper_table("LeNet", bars, [record(1.8, 0.01), record(1.81, 0.0101, seed=1)])
     ours, other = (
         line for line in table.to_markdown().splitlines() if line[:5] in ("| our", "| not")
     )
     for text in (
         "68× at 1.92 %",
         "≥ 68×, ≤ 1.92 %",
-        "1.85 ±",
-        "83.3–100.0×",
+        "1.81 ±",
+        "99.0–100.0×",
         "266-88-33",
         "20 (200)",
     ):

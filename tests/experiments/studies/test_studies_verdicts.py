@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.studies.verdicts import no_loss, verdict
+from experiments.studies.verdicts import no_loss, target_verdict, verdict
 from gpnas.report import stats
 
 NARROW, WIDE = [1.0, 1.1, 1.2], [-1.0, 0.5, 1.0]
@@ -38,3 +38,19 @@ def test_verdict(values, sign, text):
 )
 def test_no_loss(values, text):
     assert no_loss(stats.estimate(values)) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "sign", "text"),
+    [
+        (NARROW, 1, "yes"),
+        (NARROW, -1, "no"),
+        (WIDE, 1, "not shown with 3 seeds (mean above by 0.17, half-width 2.59)"),
+        ([-0.1, 0.0, 0.05], 1, "not shown with 3 seeds (mean below by 0.02, half-width 0.19)"),
+        ([1.0], 1, "not shown with 1 seed (mean above by 1.00)"),
+        ([1e-12, 1e-12], -1, "yes"),
+        ([0.1, 0.1], -1, "no"),
+    ],
+)  # fmt: skip
+def test_targets(values, sign, text):
+    assert target_verdict(stats.estimate(values), sign) == text
