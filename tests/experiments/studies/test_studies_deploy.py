@@ -1,5 +1,7 @@
 """Tables of exported networks say what the records say."""
 
+import pytest
+
 from experiments.studies.deploy import tables as deployed
 
 
@@ -38,6 +40,18 @@ def test_from_where_on_sparse_pays():
     ]
     figure = deployed.sparse_figure([record])
     assert len(figure.panels) == 2 and b"</svg>" in figure.file("svg")
+
+
+@pytest.mark.parametrize(
+    ("dense", "text"), [(59.8, "undecided"), (60.2, "undecided"), (59.0, "no"), (61.0, "yes")]
+)
+def test_ratios_that_round_to_the_target_are_undecided(dense, text):
+    ms = {"dense": dense, "compact": 25.0}  # the speed-up of 2.4 is 0.6 of 4
+    rows = [{"runtime": "JAX", "batch": b, "threads": 1, "ms": ms} for b in (1, 64)]
+    record = {"part": "units", "arm": "net", "share": 0.5, "macs": {"dense": 400, "compact": 100},
+              "onnx_bytes": {"dense": 4000, "compact": 1000}, "rows": rows}  # fmt: skip
+    ((*_, shown),) = deployed.unit_table([record]).rows
+    assert shown.text == text
 
 
 def test_speed_up_against_macs():

@@ -29,7 +29,9 @@ def test_a_page_without_markers(page):
 
 
 def line(name, value, **details):
-    shared = {"median": value, "largest": 9, "cap": 12, "stuck": [], "seeds": 100}
+    shared = {
+        "median": value, "largest": 9, "cap": 12, "stuck": [], "seeds": 100, "deviation": 10.0
+    }  # fmt: skip
     return {"name": name, "value": value, "target": "≤ 5", "holds": value <= 5, "fast": False,
             "details": shared | details}  # fmt: skip
 
@@ -37,14 +39,21 @@ def line(name, value, **details):
 def test_optima_by_the_newest_line_of_seeds_that_chose_nothing():
     lines = [
         line("nas_bench_201_lanas", 3.0, first_seed=1000),
-        line("nas_bench_201_lanas", 6.0, first_seed=1000, stuck=[1001, 1007]),
+        line("nas_bench_201_lanas", 8.0, first_seed=1000, stuck=[1001, 1007]),
+        line("nas_bench_macro_lanas", 6.9, first_seed=1000),
+        line("nas_bench_macro_local", 3.0, first_seed=1000),
         line("nas_bench_201_lanas", 1.0),  # an old one, that does not say its seeds
         line("nas_bench_201_local", 2.0, first_seed=1000) | {"fast": True},
     ]
     rows = [[cell.text for cell in row] for row in optimum_table(lines).rows]
     assert rows == [
-        ["NAS-Bench-201, CIFAR-10", "LaNAS", "6", "≤ 5", "no", "6", "9", "12", "2", "1000 to 1099"]
-    ]
+        ["NAS-Bench-201, CIFAR-10", "LaNAS", "8 ± 2", "≤ 5", "no", "8", "9", "12", "2",
+         "1000 to 1099"],
+        ["NAS-Bench-Macro", "local search", "3 ± 2", "≤ 5", "yes", "3", "9", "12", "0",
+         "1000 to 1099"],
+        ["NAS-Bench-Macro", "LaNAS", "7 ± 2", "≤ 5", "not shown", "7", "9", "12", "0",
+         "1000 to 1099"],
+    ]  # fmt: skip
 
 
 def test_rankings_best_first():
