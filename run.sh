@@ -91,7 +91,7 @@ main() {
     gpnas front --config=front --config.data.image_size=14 --config.baselines=True \
         --config.resume=True --seconds=0 --workdir=runs/front
     gpnas sweep --config=experiments/studies/fashion/config.py --config.seeds="(0, 1, 2)" \
-        --workdir=runs --results=runs
+        --config.only="dense,gmp,rigl,pipeline,development" --workdir=runs --results=runs
     gpnas report --inputs=runs/front,runs/fashion --output=runs/report.html \
         --title="Fashion-MNIST: a front of small networks, and 2 % of the weights"
 }

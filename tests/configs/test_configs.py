@@ -185,7 +185,8 @@ def test_it_says_what_it_is(name):
 def test_studies():
     names = [name for name, seeds in settings(fashion.get_config())]
     assert sorted(names) == [
-        "dense", "development-0.02", "gmp-0.02", "pipeline-0.02", "rigl-0.02",
+        "dense", "development-0.02", "gmp sparse start-0.02", "gmp-0.02", "granet-0.02",
+        "pipeline-0.02", "random-0.02", "rigl-0.02",
     ]  # fmt: skip
     for config in (fashion.get_config(), tuning.get_config()):
         found = list(settings(config))
@@ -219,6 +220,7 @@ def test_nothing_is_missing_of_a_study_that_was_run(name):
         if config_key(one.to_dict()) not in done
     }
     never_run = {
+        "fashion": {"gmp sparse start-0.02", "granet-0.02", "random-0.02"},
         "lenet300": {"sparse VD", "sparse VD KL×0.3"},
         "lenet5": {"LeNet-5 L0"},
         "curves": {"dense with Adam", *(f"NPN SGD@{2**k / 10:g}" for k in range(5))},

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.config import get_config
-from experiments.studies.coupling.tables import error_table, gap_table
+from experiments.studies.coupling.tables import error_table, gap_table, savings_table
 from experiments.studies.learners.panels import density_panels
 from experiments.studies.study import Section, Study, epochs, records, sweep
 
@@ -16,7 +16,7 @@ _REFERENCES = ("development", "GMP sparse start", "GraNet matched")
 
 
 def sections(top: float, results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-    """Returns tables of differences and errors, and the figure of a study with these arms.
+    """Returns tables of differences, errors and savings, and the figure of a study with these arms.
 
     Args:
       top: Largest error that the figure shows, in %.
@@ -27,7 +27,10 @@ def sections(top: float, results: pathlib.Path, config: ConfigDict) -> Mapping[s
     if not found:
         return {config.study: Section()}
     figure = density_panels(_HEADING, found, _REFERENCES, top=top)
-    return {config.study: Section([gap_table(found), error_table(found)], [figure])}
+    tables = [gap_table(found), error_table(found)]
+    if any(record["arm"] == "GMP" for record in found):
+        tables.append(savings_table(found))
+    return {config.study: Section(tables, [figure])}
 
 
 def sections_at_one_density(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:

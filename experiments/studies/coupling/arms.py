@@ -73,6 +73,11 @@ ARMS: dict[str, Arm] = {
 }
 
 
+#: Development at lower cost, for the comparison with GMP from the dense network.
+CHEAPER: dict[str, Arm] = {
+    "window 1": Arm(development.get_config, {"window": 1}),
+    "window 1 and lower peak": Arm(development.get_config, {"window": 1}, "peak"),
+}
 #: Arms with the training FLOPs of `OURS`.
 MATCHED = tuple(name for name, arm in ARMS.items() if arm.solved and name != OURS)
 
@@ -93,12 +98,12 @@ def config_of(
       weight_decay: Weight decay chosen on validation.
       epochs: Length; an arm with solved length ignores it.
       flops: Training FLOPs of the arms that can be solved, relative to a dense run of `EPOCHS`
-        epochs; None: those of `OURS` as its config has it.
+        epochs; None: those of `OURS` as its config has it, or a fifth of GMP's for `CHEAPER`.
 
     Raises:
       UserError: If no settings of the arm have these training FLOPs.
     """
-    arm = ARMS.get(name)
+    arm = (ARMS | CHEAPER).get(name)
     config = arm.get_config() if arm else base()
     config.train.epochs, config.train.tensorboard, config.train.log_every = epochs, False, STEPS
     config.optimizer.weight_decay = weight_decay
@@ -109,11 +114,12 @@ def config_of(
     pinned(config)
     if not arm.solved or (name == OURS and flops is None):
         return config
-    goal = target(density) if flops is None else flops
+    if flops is None:
+        flops = _cost(config_of("GMP", density)) / 5 if name in CHEAPER else target(density)
     if arm.solved == "epochs":
-        config.train.epochs = round(EPOCHS * goal / _cost(config))
+        config.train.epochs = round(EPOCHS * flops / _cost(config))
     else:
-        _solve(config, arm.solved, goal * EPOCHS / epochs)
+        _solve(config, arm.solved, flops * EPOCHS / epochs)
     return config
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from experiments.studies.coupling.arms import EPOCHS, MATCHED, OURS
+from experiments.studies.coupling.arms import CHEAPER, EPOCHS, MATCHED, OURS
 from experiments.studies.densities import (
     Record,
     by_seed,
@@ -16,6 +16,8 @@ from experiments.studies.densities import (
     mean,
 )
 from gpnas.report import Cell, Column, Table, stats
+
+_GMP = "GMP"  # from the dense network
 
 
 def choice_table(caption: str, records: Sequence[Record]) -> Table:
@@ -135,6 +137,39 @@ def gap_table(records: Sequence[Record]) -> Table:
         " negative: development has the lower error."
     )
     return Table("Development and arms of equal training FLOPs", columns, rows, [note])
+
+
+def savings_table(records: Sequence[Record]) -> Table:
+    """Tabulates development minus GMP from the dense network, and their training FLOPs.
+
+    Args:
+      records: Records of `coupling`.
+    """
+    densities = densities_asked([record for record in records if record["arm"] == _GMP])
+    columns = [Column("arm", numeric=False)]
+    for density in densities:
+        columns += [Column(f"minus GMP at {100 * density:g} %"), Column("training FLOPs ÷ GMP's")]
+    rows = []
+    for arm in (OURS, *CHEAPER):
+        cells = [cell for density in densities for cell in _savings(records, arm, density)]
+        if any(cell != "–" for cell in cells):
+            rows.append([*map(Cell, (arm, *cells))])
+    note = (
+        "Points of test error, mean ± half the 95 % interval over seeds, paired, not corrected;"
+        " negative: lower than that of GMP."
+    )
+    return Table("Development and GMP from the dense network", columns, rows, [note])
+
+
+def _savings(records: Sequence[Record], arm: str, density: float) -> tuple[str, str]:
+    own, theirs = (
+        [r for r in records if r["arm"] == name and density_asked(r) == density]
+        for name in (arm, _GMP)
+    )
+    gap = stats.paired_difference(by_seed(own, error), by_seed(theirs, error))
+    if not own:
+        return "–", "–"
+    return _gap_text(gap), f"{training_flops(own) / training_flops(theirs):.3f}"
 
 
 def p_value(gap: stats.Estimate) -> float:

@@ -50,19 +50,29 @@ AT_SPARSEST = (
     "grown without redundancy",
     "grown by pixels and units",
 )
+_GATES = {"name": "adam", "learning_rate": 0.02}
 #: Arms with noise on active weights, and their own fields.
 NOISY: dict[str, dict[str, Any]] = {
     "with noise": {"weight": 0.1},
     "noise and pruning by signal to noise": {"weight": 0.1, "by_noise": True},
 }
+#: Baselines as controls of the noise, and their methods with the same noise.
+BASELINES: dict[str, str] = {
+    "GMP sparse start": f"{_VARIANTS}:noisy_gmp",
+    "GraNet matched": f"{_VARIANTS}:noisy_granet",
+}
+WITH_NOISE = " with noise"  # added to the name of a baseline
 _SHARED = ("density", "peak", "churn", "every", "window", "allocation")
 
 
 def get_config() -> ConfigDict:
-    """Returns one arm per change of a setting or of the method; after the @, a lower density."""
+    """Returns one arm per change of a setting or of the method, and baselines with and without
+    noise; after the @, a lower density."""
     names = (*CHANGES, *METHODS, *NOISY)
     arms = {name: _arm(name, DENSITY) for name in names}
     arms |= {f"{name}@{SPARSEST:g}": _arm(name, SPARSEST) for name in AT_SPARSEST}
+    for name in BASELINES:
+        arms[name], arms[name + WITH_NOISE] = _baseline(name), _noisy_baseline(name)
     return study("coupling_ablations", arms, densities=(), seeds=SEEDS)
 
 
@@ -76,5 +86,17 @@ def _arm(name: str, density: float) -> ConfigDict:
     shared = {field: config.method[field] for field in _SHARED}
     config.method = ConfigDict(own | NOISY.get(name, {}) | shared)
     if name in NOISY:
-        config.gates.update({"name": "adam", "learning_rate": 0.02})
+        config.gates.update(_GATES)
+    return config
+
+
+def _baseline(name: str) -> ConfigDict:
+    return config_of(name, DENSITY, weight_decay(name, DENSITY))
+
+
+def _noisy_baseline(name: str) -> ConfigDict:
+    config = _baseline(name)
+    shared = {field: config.method[field] for field in ("density", "first", "every", "allocation")}
+    config.method = ConfigDict({"name": BASELINES[name], **NOISY["with noise"], **shared})
+    config.gates.update(_GATES)
     return config

@@ -13,6 +13,8 @@ from gpnas.gates import gaussian
 from gpnas.masks import MaskContext, allocate, schedule, score
 from gpnas.methods import Method, all_ones
 from gpnas.methods.development import development
+from gpnas.methods.gmp import gmp
+from gpnas.methods.granet import granet
 
 _WARM_UP = 20  # steps
 
@@ -96,8 +98,41 @@ def noisy(
     curve = Curve(density, total_steps, peak, churn, every, window)
     drop = _signal_to_noise() if by_noise else score.magnitude()
     gain = score.growth_gain(0.9, batch_size)
+    return _with_noise(on_curve(curve, drop, gain, allocation), weight, total_steps, images)
+
+
+def _noisy_baseline(make: Callable[..., Method]) -> Callable[..., Method]:
+    """Returns a baseline with the noise of `noisy`.
+
+    Args:
+      make: `gmp` or `granet`.
+    """
+
+    def method(
+        *,
+        density: float,
+        total_steps: int,
+        images: int,
+        first: float,
+        every: int,
+        allocation: allocate.Allocation,
+        weight: float,
+    ) -> Method:
+        own = make(
+            density=density, total_steps=total_steps, first=first, every=every,
+            allocation=allocation,
+        )  # fmt: skip
+        return _with_noise(own, weight, total_steps, images)
+
+    return method
+
+
+noisy_gmp = _noisy_baseline(gmp)
+noisy_granet = _noisy_baseline(granet)
+
+
+def _with_noise(method: Method, weight: float, total_steps: int, images: int) -> Method:
     rise = schedule.linear(0.0, weight, 0, round(0.1 * total_steps))
-    method = on_curve(curve, drop, gain, allocation)
     forecast = method.forecast._replace(relative_step_cost=2.0)
     return method._replace(forecast=forecast, gates=gaussian.variational(rise, images, -8.0))
 

@@ -11,16 +11,20 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.studies.coupling import arms, chtss, tables
-from experiments.studies.coupling.config import CHOSEN, DENSITIES, get_config
+from experiments.studies.coupling.config import CHEAPER, CHOSEN, DENSITIES, get_config
 from experiments.studies.coupling_ablations import config as ablations
-from experiments.studies.coupling_ablations import growth
+from experiments.studies.coupling_ablations import growth, noise_table
 from experiments.studies.coupling_ablations.variants import scale_by_age
+from experiments.studies.fashion import config as fashion
+from experiments.studies.fashion_fresh import fresh_table
 from gpnas import report
 from gpnas.methods import relative_flops
 from gpnas.train import train
 
 SIDE = st.integers(1, 6)
 NEEDS_FASHION = {"grown without redundancy"}
+NOISY_BASELINES = {name + ablations.WITH_NOISE for name in ablations.BASELINES}
+CHANGED = {*ablations.METHODS, *ablations.NOISY, *NOISY_BASELINES} - NEEDS_FASHION
 
 
 def cost(config):
@@ -38,6 +42,20 @@ def test_matched_arms_cost_what_development_does(name):
         assert found == pytest.approx(arms.target(density), rel=close)
 
 
+def test_cheaper_developments_cost_at_most_a_third_of_gmp():
+    for name, density in CHEAPER:
+        share = cost(arms.config_of(name, density)) / cost(arms.config_of("GMP", density))
+        assert share < (1 / 3 if (name, density) == ("window 1", 0.02) else 0.201)
+
+
+def test_arms_of_the_readme_start_as_sparse_as_the_matched_ones():
+    for name, matched in {
+        "gmp sparse start": "GMP sparse start",
+        "granet": "GraNet matched",
+    }.items():
+        assert fashion.FIRST[name] == arms.config_of(matched, fashion.DENSITY).method.first
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["SENN scores", "MEST matched", "CHTss matched"])
 def test_rivals_reach_the_density(name, tmp_path):
@@ -49,7 +67,7 @@ def test_rivals_reach_the_density(name, tmp_path):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", sorted({*ablations.METHODS, *ablations.NOISY} - NEEDS_FASHION))
+@pytest.mark.parametrize("name", sorted(CHANGED))
 def test_changed_developments_reach_the_density(name, tmp_path):
     config = ablations.get_config().arms[name]
     config.data.name, config.method.every, config.train.epochs = "digits", 5, 12
@@ -120,8 +138,8 @@ def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
 @pytest.mark.exhaustive
 def test_every_arm_has_a_config_at_every_density():
     names = [name.partition("@") for name in get_config().arms]
-    assert {arm for arm, _, _ in names} == {"dense", *arms.ARMS}
-    assert len(names) == 1 + len(arms.ARMS) * len(DENSITIES)
+    assert {arm for arm, _, _ in names} == {"dense", *arms.ARMS, *arms.CHEAPER}
+    assert len(names) == 1 + len(arms.ARMS) * len(DENSITIES) + len(CHEAPER)
     assert set(CHOSEN) <= {"dense", *arms.ARMS}
 
 
@@ -182,6 +200,37 @@ def test_errors_with_their_cost():
     rows = {row[0].text: row[1] for row in tables.error_table(found).rows}
     assert (rows["GMP"].text, rows["GMP"].detail) == ("12.00 (all equal)", "0.100")
     assert isinstance(tables.error_table(found), report.Table)
+
+
+def test_savings_over_gmp():
+    found = [
+        record(arm, seed, 0.02, 12 + worse + 0.1 * seed * (worse > 0))
+        for arm, worse in {"GMP": 0.0, "development": 0.5}.items()
+        for seed in range(3)
+    ]
+    [row] = tables.savings_table(found).rows
+    assert [cell.text for cell in row] == ["development", "+0.60 ± 0.25", "1.000"]
+
+
+def test_noise_in_development_and_in_baselines():
+    found = [
+        record(arm, seed, 0.02, 12 + worse + 0.1 * seed * (worse > 0))
+        for arm, worse in {"development": 0.0, "with noise": 0.5, "GraNet matched": 1.0}.items()
+        for seed in range(3)
+    ]
+    rows = {row[0].text: [cell.text for cell in row] for row in noise_table(found).rows}
+    assert rows["development"][3:] == ["+0.60 ± 0.25", "0.100"]
+    assert rows["GraNet matched"][1:] == ["13.10 ± 0.25", "–", "–", "–"]
+
+
+def test_fresh_seeds():
+    found = [
+        record(arm, seed, 0.02, 12 + worse + 0.1 * seed * (worse > 0))
+        for arm, worse in {"gmp": 0.0, "development": 0.5}.items()
+        for seed in range(320, 323)
+    ]
+    rows = {row[0].text: [cell.text for cell in row] for row in fresh_table(found).rows}
+    assert rows["development"][1] == "3" and rows["gmp"][3] == "–"
 
 
 def test_gains_without_redundancy():
