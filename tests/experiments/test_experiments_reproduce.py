@@ -54,7 +54,10 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
     "arguments, error",
     [
         (["sparse DV"], "study or row: got 'sparse DV', allowed: as_published; "),
-        (["gradmax", "--budget=paper"], "study or row: got 'gradmax', allowed: lenet300; lenet5\n"),
+        (
+            ["gradmax", "--budget=paper"],
+            "study or row: got 'gradmax', allowed: lenet300; lenet5; tickets\n",
+        ),
         (["gradmax", "--page", "--docs=nowhere"], "docs: got 'nowhere/units.md', allowed: a page"),
     ],
 )

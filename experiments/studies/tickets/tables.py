@@ -7,6 +7,7 @@ from experiments.studies.verdicts import no_loss, verdict
 from gpnas.report import Cell, Column, Table, stats
 
 KINDS = ("ticket", "reinitialised", "random")
+PAPER_STEPS = 50_000  # of a training
 Record = Mapping[str, Any]
 
 
@@ -30,9 +31,8 @@ class Training(NamedTuple):
 
 def trainings(record: Record) -> list[Training]:
     """Returns the trainings of a record of the method `lottery`, in order."""
-    method, total = record["config"]["method"], record["total_steps"]
-    turns = 3 if method["controls"] else 1
-    length = total // (1 + turns * method["rounds"])
+    total, length = record["total_steps"], training_steps(record)
+    turns = _turns(record)
     found = []
     for i in range(total // length):
         begin, end = i * length, (i + 1) * length
@@ -45,6 +45,22 @@ def trainings(record: Record) -> list[Training]:
             Training(cuts, kind, points[-1]["density"], best["step"] - begin, best["error"])
         )
     return found
+
+
+def training_steps(record: Record) -> int:
+    """Returns the number of steps of each training."""
+    return record["total_steps"] // (1 + _turns(record) * record["config"]["method"]["rounds"])
+
+
+def _turns(record: Record) -> int:
+    return 3 if record["config"]["method"]["controls"] else 1
+
+
+def caption(records: Sequence[Record]) -> str:
+    """Returns the caption of `ticket_table`, with the steps of the records' trainings."""
+    lengths = "/".join(f"{n:,}" for n in sorted(set(map(training_steps, records))))
+    start = f"Lottery tickets, LeNet-300-100 on MNIST; trainings of {lengths} steps"
+    return f"{start} (paper: {PAPER_STEPS:,})"
 
 
 def ticket_table(caption: str, records: Sequence[Record]) -> Table:

@@ -2,7 +2,18 @@
 
 import pytest
 
-from experiments.studies.tickets.tables import sign_table, signs, ticket_table, trainings
+from experiments.studies.study import lengthen
+from experiments.studies.tickets import PAPER_EPOCHS
+from experiments.studies.tickets.config import get_config
+from experiments.studies.tickets.tables import (
+    PAPER_STEPS,
+    caption,
+    sign_table,
+    signs,
+    ticket_table,
+    training_steps,
+    trainings,
+)
 
 ROUNDS, LENGTH = 15, 4
 
@@ -65,3 +76,22 @@ def test_the_table():
     assert lines[2].split()[:2] == ["100.0", "%"]
     assert lines[-2].split()[:2] == ["3.5", "%"]
     assert "2 trials" in lines[-1]
+
+
+def test_the_caption_says_the_steps_of_the_records():
+    text = caption([record(0), record(1)])
+    assert text.endswith("; trainings of 4 steps (paper: 50,000)")
+    longer = record(2) | {"total_steps": 2 * LENGTH * (1 + 3 * ROUNDS)}
+    assert "trainings of 4/8 steps" in caption([record(0), longer])
+
+
+def test_the_papers_budget():
+    config = get_config()
+    lengthen(config, PAPER_EPOCHS)
+    ((name, arm),) = config.arms.items()
+    assert config.only == name and config.study == "tickets_paper"
+    steps = arm.train.epochs * (54_000 // arm.train.batch_size)
+    planned = {"config": {"method": arm.method.to_dict()}, "total_steps": steps}
+    length = training_steps(planned)
+    assert length * (1 + 3 * ROUNDS) == steps  # whole epochs
+    assert 0 <= length - PAPER_STEPS < 54_000 // arm.train.batch_size
