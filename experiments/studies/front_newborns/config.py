@@ -10,7 +10,7 @@ minutes per run on one CPU core.
 from ml_collections import ConfigDict
 
 from experiments.studies.front_rivals.config import get_config as rivals_study
-from experiments.studies.front_rivals.run import GROWTH
+from experiments.studies.front_rivals.growing import GROWTH
 
 _BIRTHS = "experiments.studies.front_newborns.births"
 #: Fields of the method of each arm.

@@ -51,7 +51,7 @@ def measure_missing(config: ConfigDict, options: Options) -> None:
             if (arm, seed) in done or options.stopped():
                 continue
             begun = time.perf_counter()
-            settings = development(config, config.level, first, ARMS[arm], seed, config.rate)
+            settings = development(config, (first, config.level), ARMS[arm], seed, config.rate)
             settings.elastic = False
             course, every = follow(settings, data, config.ages, config.examples)
             found: dict[str, Any] = {

@@ -8,12 +8,9 @@ from ml_collections import ConfigDict
 from experiments.studies.front_rivals.config import get_config
 from experiments.studies.front_rivals.run import chosen_records, fronts_of, reference_error, run
 from experiments.studies.front_rivals.tables import (
-    ALONE,
+    COMPARED,
     FRONT,
-    GROWING,
     PRUNING,
-    RANDOM,
-    SIX,
     WIDTHS,
     baselines_figure,
     difference_table,
@@ -48,9 +45,9 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
             for against in (FRONT, PRUNING, WIDTHS)
         ),
     ]
-    for against, other in ((SIX, ALONE), (GROWING, RANDOM)):
-        if against in rows and other in rows:
-            both = {name: rows[name] for name in (against, other)}
+    for against, others in COMPARED.items():
+        if against in rows and any(name in rows for name in others):
+            both = {name: rows[name] for name in (against, *others) if name in rows}
             own = sorted(next(iter(rows[against].values())).errors, reverse=True)
             tables.append(difference_table(both, against, own, reference))
     figure = baselines_figure(rows, levels)

@@ -18,12 +18,16 @@ def get_config() -> ConfigDict:
     config.study = "front_rivals"
     config.arms = (
         "front's widths", "uniform as long", "uniform as long as six", "pruning only",
-        "growing only", "random growth", "random widths", "slimmable",
+        "growing only", "random growth", "growing with exchange", "overshoot",
+        "uniform as overshoot",
+        "widths of pruning only", "widths of growing only", "widths of random units",
+        "widths of equal shares", "random widths", "slimmable",
         "random search", "NSGA-II", "LEMONADE", "Torch-Pruning", "Torch-Pruning layerwise",
         "OTO",
     )  # fmt: skip
     config.only = ""  # comma-separated arms; all if empty
     config.seed_cost = 0.25  # initial cost of growing, as a fraction of the level
+    config.peak = 2.0  # highest cost of an overshoot, as a multiple of the level
     config.draws = 8  # random width vectors per level
     config.largest = (1.0, 0.5)  # costs of slimmable networks, chosen by the tuning seeds
     config.budgets = (1.0, 3.0, 10.0)  # of searches, in training FLOPs of one front

@@ -107,38 +107,38 @@ def train_scratch(
 
 
 def develop(
-    context: Context, level: float, first: float, method: Mapping[str, Any], seed: int,
-    rate: float, name: str,
+    context: Context, costs: Sequence[float], method: Mapping[str, Any], seed: int, rate: float,
+    name: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Trains a network whose cost changes from one level to another, then stays constant.
+    """Trains a network whose cost changes, then stays constant.
 
     Args:
       context: Context of the study.
-      level: Final cost, as a fraction of the whole network's.
-      first: Initial cost.
+      costs: Initial cost, those on the way, and the final one, as fractions of the whole network's.
       method: Fields of the method that differ from the front's.
       seed, rate: Seed and learning rate of the run.
       name: Name of its folder.
     """
-    one = development(context.config, level, first, method, seed, rate)
+    level = costs[-1]
+    one = development(context.config, costs, method, seed, rate)
     record = train(one, folder(context, f"{name}-{level:g}-{rate:g}-{seed}"), context.data)
     return network(context, record, record["architecture"]["fields"]["widths"]) | {"level": level}
 
 
 def development(
-    config: ConfigDict, level: float, first: float, method: Mapping[str, Any], seed: int,
-    rate: float,
-) -> ConfigDict:  # fmt: skip
-    """Returns the config of a run of `develop`.
+    config: ConfigDict, costs: Sequence[float], method: Mapping[str, Any], seed: int, rate: float
+) -> ConfigDict:
+    """Returns the config of a run of `develop`; times between two costs are equal.
 
     Args:
       config: The study's config.
-      level, first, method, seed, rate: As for `develop`.
+      costs, method, seed, rate: As for `develop`.
     """
     front = config.front
     one = run_config(config, seed, rate, front.train.epochs + front.branch_epochs)
     part = constant_part(config)
-    curve = ((0.0, first), (FIRST * part, first), (_REST * part, level))
+    times = np.linspace(FIRST * part, _REST * part, len(costs)).tolist()
+    curve = ((0.0, costs[0]), *zip(times, costs, strict=True))
     one.method.update({"curve": curve, "cost": front.front_by, **method})
     return one
 

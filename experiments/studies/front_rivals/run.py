@@ -11,7 +11,14 @@ from ml_collections import ConfigDict
 
 from experiments.benchmarks.measure import Missing, require
 from experiments.studies.front.run import FIELDS, chosen_rates
-from experiments.studies.front_rivals.networks import Context, costs_of, develop, train_scratch
+from experiments.studies.front_rivals.growing import METHODS, develop_each
+from experiments.studies.front_rivals.networks import (
+    Context,
+    costs_of,
+    epoch_steps,
+    train_flops,
+    train_scratch,
+)
 from experiments.studies.front_rivals.searches import STRATEGIES, run_search
 from experiments.studies.front_rivals.slimmable import train_slimmable
 from experiments.studies.front_rivals.space import random_widths, scaled, uniform_fraction
@@ -22,11 +29,15 @@ from gpnas.records import append_line, read_lines
 from gpnas.train import load_data
 
 _FRONT = "front"  # the arm, and the study whose records this one needs
-#: Fields of the method of arms that grow from small networks.
-GROWTH: Mapping[str, Mapping[str, Any]] = {
-    "growing only": {"spare": 0.25},
-    "random growth": {"name": "experiments.studies.front.arms:random_units"},
-}
+#: Arms that train the widths of other arms from scratch: by arm, the other one, and whether it
+#: belongs to the study `front`.
+_WIDTHS_OF: Mapping[str, tuple[str, bool]] = {
+    f"widths of {name}": (name, shrinks)
+    for name, shrinks in (
+        ("pruning only", False), ("growing only", False),
+        ("random units", True), ("equal shares", True),
+    )
+}  # fmt: skip
 _TORCH = ("Torch-Pruning", "Torch-Pruning layerwise")
 _OTO = "OTO"
 # The extra and packages of an arm. OTO imports a module that later versions of PyTorch do not have.
@@ -35,7 +46,8 @@ _PEERS: Mapping[str, tuple[str, ...]] = {
     _OTO: ("oto", "torch", "torch.onnx._globals", "only_train_once"),
 }
 TUNED = ("pruning only", "growing only", "slimmable", *_PEERS)  # tuned on the tuning seeds
-_AS = {"random growth": "growing only"}  # shares the settings of
+# Arms that share the settings of another one.
+_AS = dict.fromkeys(("random growth", "growing with exchange", "overshoot"), "growing only")
 
 
 class Case(NamedTuple):
@@ -198,13 +210,45 @@ def _uniform(context: Context, case: Case, front: str) -> dict[str, Any]:
     ])  # fmt: skip
 
 
-def _develop(context: Context, case: Case, rises: bool, method: Mapping) -> dict[str, Any]:
-    first = context.config.seed_cost
+def _uniform_as_overshoot(context: Context, case: Case) -> dict[str, Any]:
+    """Trains uniform networks, each with the training FLOPs of the overshoot at its level."""
+    costs, networks = context.costs, []
+    for one in _record(context, "overshoot", seed=case.seed)["networks"]:
+        widths = scaled(costs.whole, uniform_fraction(costs, one["level"]))
+        epoch = train_flops(context, costs.macs(widths), epoch_steps(context))
+        epochs = max(round(one["train_flops"] / epoch), 1)
+        found = train_scratch(context, widths, case.seed, epochs)
+        networks.append({"level": one["level"], "epochs": epochs, **found})
+    return _together(networks)
+
+
+def _other_widths(context: Context, case: Case) -> dict[str, Any]:
+    """Trains the networks of another arm from scratch, with the same seed."""
     return _together([
-        develop(context, level, first * level if rises else 1.0, method, case.seed, case.rate,
-                case.arm.replace(" ", "-"))
-        for level in context.config.front.front
+        {"level": one["level"]}
+        | train_scratch(context, tuple(one.get("widths") or one["units"].values()), case.seed)
+        for one in _record(context, *_WIDTHS_OF[case.arm], seed=case.seed)["networks"]
     ])  # fmt: skip
+
+
+def _record(context: Context, arm: str, of_front: bool = False, *, seed: int) -> Mapping[str, Any]:
+    """Returns the record of another arm, of this study or of `front`.
+
+    Raises:
+      UserError: If there is none.
+    """
+    config = context.config
+    path = context.options.results / (_FRONT if of_front else config.study) / "records.jsonl"
+    known = read_lines(path)
+    found = fronts_of(known, config, arm) if of_front else _of_arm(known, config, arm)
+    if seed not in found:
+        allowed = f"a record of {arm} with the seed {seed}: reproduce {arm!r}"
+        raise UserError("results", str(path), allowed)
+    return found[seed]
+
+
+def _of_arm(records: Sequence[Mapping[str, Any]], config: ConfigDict, arm: str) -> dict[int, Any]:
+    return {r["seed"]: r for r in chosen_records(records, config) if r["arm"] == arm}
 
 
 def _random_widths(context: Context, case: Case) -> dict[str, Any]:
@@ -257,8 +301,12 @@ _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "front's widths": _front_widths,
     "uniform as long": lambda context, case: _uniform(context, case, _FRONT),
     "uniform as long as six": lambda context, case: _uniform(context, case, "six networks"),
-    "pruning only": lambda context, case: _develop(context, case, False, {}),
-    **dict.fromkeys(GROWTH, lambda context, case: _develop(context, case, True, GROWTH[case.arm])),
+    **dict.fromkeys(
+        METHODS,
+        lambda context, case: _together(develop_each(context, case.arm, case.seed, case.rate)),
+    ),
+    "uniform as overshoot": _uniform_as_overshoot,
+    **dict.fromkeys(_WIDTHS_OF, _other_widths),
     "random widths": _random_widths,
     "slimmable": lambda context, case: train_slimmable(context, case.seed, case.rate, case.largest),
     **dict.fromkeys(_TORCH, _torch_pruning),

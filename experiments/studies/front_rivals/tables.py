@@ -14,8 +14,15 @@ from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
 FRONT, WIDTHS, PRUNING = "front", "front's widths", "pruning only"
-SIX, ALONE = "front, six networks", "uniform as long as six"
-GROWING, RANDOM = "growing only", "random growth"
+_OVERSHOOT = "overshoot"
+#: Pairs of an arm and others that are compared with it in a further table.
+COMPARED: Mapping[str, Sequence[str]] = {
+    "front, six networks": ("uniform as long as six",),
+    "growing only": (
+        "random growth", "growing with exchange", _OVERSHOOT, "widths of growing only",
+    ),
+    _OVERSHOOT: ("uniform as long", "uniform as overshoot"),
+}  # fmt: skip
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
 

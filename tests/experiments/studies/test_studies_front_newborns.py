@@ -14,8 +14,8 @@ from experiments.studies.front_newborns.run import (
     measure_missing,
     relative_norm,
 )
+from experiments.studies.front_rivals.growing import GROWTH
 from experiments.studies.front_rivals.networks import development
-from experiments.studies.front_rivals.run import GROWTH
 from experiments.studies.study import Options
 from gpnas.records import read_lines
 
@@ -77,7 +77,7 @@ def test_errors_are_compared_by_seed():
 
 @pytest.mark.slow
 def test_a_run_of_the_study(config, digits, tmp_path):
-    settings = development(config, 0.5, 0.1, GROWTH["growing only"], 0, 0.1)
+    settings = development(config, (0.1, 0.5), GROWTH["growing only"], 0, 0.1)
     settings.elastic = False
     found, every = follow(settings, digits, config.ages, 64)
     assert every == 8

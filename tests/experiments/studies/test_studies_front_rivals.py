@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.studies.front_rivals import STUDY, get_config, slimmable, space, tables
+from experiments.studies.front_rivals.growing import costs_on_the_way
+from experiments.studies.front_rivals.networks import development
 from experiments.studies.front_rivals.run import run
 from experiments.studies.study import Options
 from gpnas.errors import UserError
@@ -133,11 +135,12 @@ def front_records(costs, levels, seeds):
             for level, own in widths.items()
         ]
         flops = 6.0 * 1280 * costs.macs(costs.whole)
-        yield {
-            "study": "front", "arm": "front", "rate": 0.1, "seed": seed, "networks": networks,
-            "uniform": networks, "retrained": networks, "train_flops": flops,
-            "train_flops_dense": flops,
-        }  # fmt: skip
+        for arm in ("front", "random units"):
+            yield {
+                "study": "front", "arm": arm, "rate": 0.1, "seed": seed, "networks": networks,
+                "uniform": networks, "retrained": networks, "train_flops": flops,
+                "train_flops_dense": flops,
+            }  # fmt: skip
 
 
 @pytest.fixture
@@ -168,7 +171,8 @@ def told(options):
 
 ARMS = (
     "front's widths", "uniform as long", "pruning only", "growing only", "random growth",
-    "random widths",
+    "growing with exchange", "overshoot", "uniform as overshoot", "widths of growing only",
+    "widths of random units", "random widths",
 )  # fmt: skip
 
 
@@ -277,6 +281,34 @@ def test_a_study_without_fronts_says_so(study, tmp_path):
     with pytest.raises(UserError, match=r"fronts with the seeds \[3\]: reproduce front"):
         run(config, options)
     assert not (tmp_path / "results" / "front_rivals").exists()
+
+
+def test_widths_of_an_arm_without_records_cannot_be_trained(study):
+    config, options = study("widths of pruning only")
+    with pytest.raises(UserError, match="a record of pruning only with the seed 0"):
+        run(config, options)
+    assert told(options) == []
+
+
+@pytest.mark.parametrize(
+    ("arm", "costs"),
+    [
+        ("pruning only", (1.0, 0.2)),
+        ("growing only", (0.05, 0.2)),
+        ("overshoot", (0.05, 0.4, 0.2)),
+    ],
+)
+def test_costs_on_the_way_to_a_level(arm, costs):
+    config = get_config()
+    assert costs_on_the_way(config, arm, 0.2) == pytest.approx(costs)
+    settings = development(config, costs, {}, 0, 0.1)
+    times, found = zip(*settings.method.curve, strict=True)
+    assert found == (costs[0], *costs) and max(np.diff(times[1:], 2), default=0) < 1e-9
+    assert times[0] == 0 and times[1] == pytest.approx(0.1 * 8 / 10)
+
+
+def test_an_overshoot_does_not_exceed_the_whole_network():
+    assert costs_on_the_way(get_config(), "overshoot", 0.7)[1] == 1.0
 
 
 def test_a_study_that_is_asked_to_end_records_nothing_more(study):
