@@ -8,7 +8,12 @@ from ml_collections import ConfigDict
 from experiments.studies.front.config import get_config
 from experiments.studies.front.figures import front_figure
 from experiments.studies.front.run import chosen_rates, run
-from experiments.studies.front.tables import front_tables, latency_table, short_table
+from experiments.studies.front.tables import (
+    front_tables,
+    latency_table,
+    rate_table,
+    short_table,
+)
 from experiments.studies.study import Section, Study, records
 
 
@@ -20,6 +25,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     rates = chosen_rates(found, config)
     levels = config.front.front
     tables, figure = front_tables(own, rates, levels), front_figure(own, rates, levels)
+    tables += filter(None, [rate_table(own, rates, levels)])
     timed = latency_table(records(results, config, "latency"))
     short = Section([short_table(own, rates, levels)], [figure])
     return {

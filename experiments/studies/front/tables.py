@@ -91,6 +91,34 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
     return [errors, differences]
 
 
+def rate_table(
+    records: Records, rates: Mapping[str, float], levels: Sequence[float]
+) -> Table | None:
+    """Tabulates the front at the learning rate of uniform widths; None without such records.
+
+    Args:
+      records: Records of the study's seeds.
+      rates: Rates chosen on the tuning seeds (`run.chosen_rates`).
+      levels: The levels.
+    """
+    other, chosen = rates["uniform"], rates["networks"]
+    rows = errors_by_arm(records, {"networks": other, "uniform": other})
+    if other == chosen or "front" not in rows:
+        return None
+    name = f"front at {other:g}"
+    both = {"front": errors_by_arm(records, rates)["front"], name: rows["front"]}
+    uniform = {"front": rows["front"], "uniform widths": rows.get("uniform widths", {})}
+    lines = [(name, [[own.get(x) for own in rows["front"].values()] for x in levels])]
+    lines += [(f"above front at {chosen:g}", x[2]) for x in _differences(both, levels)]
+    lines += [(f"uniform widths, above {name}", x[2]) for x in _differences(uniform, levels)]
+    return Table(
+        f"Test error in % of the front at the learning rate {other:g}",
+        [Column("", numeric=False), *(Column(f"{100 * level:g} %") for level in levels)],
+        [[Cell(name), *map(Cell, map(_mean, values))] for name, values in lines],
+        [f"Mean ± half the 95 % interval over {len(rows['front'])} seeds; differences in points."],
+    )
+
+
 def short_table(records: Records, rates: Mapping[str, float], levels: Sequence[float]) -> Table:
     """Tabulates by level the errors of the front and of uniform widths, and the networks found."""
     rows = errors_by_arm(records, rates)

@@ -16,6 +16,8 @@ from experiments.studies.front_rivals.tables import (
     difference_table,
     error_table,
     found_by_arm,
+    steps_table,
+    widths_table,
 )
 from experiments.studies.study import Section, Study, records
 from gpnas.records import read_lines
@@ -40,6 +42,8 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     reference = reference_error(known, config)
     tables = [
         error_table(rows, levels, reference),
+        widths_table(fronts[FRONT], found, levels),
+        *filter(None, [steps_table(found, config)]),
         *(
             difference_table(rows, against, levels, reference)
             for against in (FRONT, PRUNING, WIDTHS)

@@ -1,5 +1,6 @@
 """Tables and a figure of errors, training FLOPs and hypervolumes of the front and its baselines."""
 
+import collections
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,9 @@ import moocore
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
+from ml_collections import ConfigDict
 
+from experiments.studies.front_rivals.growing import METHODS
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
@@ -23,6 +26,7 @@ COMPARED: Mapping[str, Sequence[str]] = {
     ),
     _OVERSHOOT: ("uniform as long", "uniform as overshoot"),
 }  # fmt: skip
+_INHERITING = ("LEMONADE",)  # searches in which children are trained for fewer steps
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
 
@@ -97,7 +101,10 @@ def error_table(rows: Rows, levels: Sequence[float], reference: float) -> Table:
         [
             Cell(name),
             Cell(str(len(seeds))),
-            *(Cell(_text([own.errors.get(level) for own in seeds.values()])) for level in levels),
+            *(
+                Cell(_of_seeds([own.errors.get(level) for own in seeds.values()], len(seeds)))
+                for level in levels
+            ),
             Cell(_text([own.hypervolume(reference) for own in seeds.values()])),
             Cell(f"{np.mean([own.flops for own in seeds.values()]):.2f}"),
             Cell(f"{np.mean([own.retraining for own in seeds.values()]):.2f}"),
@@ -130,12 +137,93 @@ def difference_table(rows: Rows, against: str, levels: Sequence[float], referenc
             for level in levels
         ]
         below = [b.hypervolume(reference) - a.hypervolume(reference) for a, b in pairs]
-        cells.append([Cell(name), Cell(str(len(both))), *(Cell(_text(x)) for x in (*above, below))])
+        texts = [_of_seeds(values, len(both)) for values in (*above, below)]
+        cells.append([Cell(name), Cell(str(len(both))), *map(Cell, texts)])
     note = (
         f"Errors above those of {against}, in points, and hypervolumes below; with the 95 %"
         " interval. Above zero is worse."
     )
     return Table(f"Against {against}, seed by seed", columns, cells, [note])
+
+
+def steps_table(records: Records, config: ConfigDict) -> Table | None:
+    """Tabulates how many networks the searches trained, and their training steps; None without
+    records of searches.
+
+    Args:
+      records: Records of the baselines, at the chosen settings.
+      config: The study's config.
+    """
+    rows: dict[tuple[str, float], list[int]] = {}
+    for record in records:
+        if record["budget"]:
+            rows.setdefault((record["arm"], record["budget"]), []).append(record["evaluations"])
+    if not rows:
+        return None
+    front = config.front.train.epochs + len(config.front.front) * config.front.branch_epochs
+    each = config.candidate_epochs / front
+    cells = [
+        [
+            Cell(arm + _of_budget(budget)),
+            Cell(str(len(counts))),
+            Cell(_range(counts, "d")),
+            Cell("–" if arm in _INHERITING else _range([each * n for n in counts], ".1f")),
+        ]
+        for (arm, budget), counts in rows.items()
+    ]
+    note = (
+        "Least and most over seeds. Steps of a front: those of its main run and its branches. A"
+        " step of a smaller network takes fewer FLOPs. Steps of LEMONADE's children are not"
+        " recorded."
+    )
+    return Table(
+        "Networks that the searches trained",
+        [
+            Column("search", numeric=False), Column("seeds"), Column("networks"),
+            Column("training steps ÷ those of a front"),
+        ],
+        cells,
+        [note],
+    )  # fmt: skip
+
+
+def widths_table(
+    fronts: Mapping[int, Mapping[str, Any]], records: Records, levels: Sequence[float]
+) -> Table:
+    """Tabulates the most frequent widths of the arms that find them in one run.
+
+    Args:
+      fronts: Records of the front by seed.
+      records: Records of the baselines, at the chosen settings.
+      levels: The levels.
+    """
+    found: dict[str, dict[float, list[str]]] = {}
+    named = [(FRONT, record) for record in fronts.values()]
+    named += [(record["arm"], record) for record in records if record["arm"] in METHODS]
+    for arm, record in named:
+        for one in record["networks"]:
+            widths = one.get("widths") or one["units"].values()
+            text = "-".join(map(str, widths))
+            found.setdefault(arm, {}).setdefault(one["level"], []).append(text)
+    cells = [
+        [Cell(arm), *(Cell(_most_frequent(own.get(level, []))) for level in levels)]
+        for arm, own in found.items()
+    ]
+    note = "The most frequent widths of the four layers, and in how many of the seeds."
+    return Table(
+        "Widths found", [Column("networks", numeric=False), *_titles(levels)], cells, [note]
+    )
+
+
+def _most_frequent(texts: Sequence[str]) -> str:
+    if not texts:
+        return "–"
+    text, count = collections.Counter(texts).most_common(1)[0]
+    return f"{text} ({count} of {len(texts)})"
+
+
+def _range(values: Sequence[float], style: str) -> str:
+    return f"{min(values):{style}} to {max(values):{style}}"
 
 
 def baselines_figure(rows: Rows, levels: Sequence[float]) -> FigureSpec:
@@ -176,6 +264,12 @@ def _draw(rows: Rows, levels: Sequence[float], ax: Axes) -> None:
 
 def _titles(levels: Sequence[float]) -> list[Column]:
     return [Column(f"{100 * level:g} %") for level in levels]
+
+
+def _of_seeds(values: Sequence[float | None], seeds: int) -> str:
+    """Formats an estimate, with the number of its seeds if these are not all."""
+    known = sum(value is not None for value in values)
+    return _text(values) + (f" ({known} seeds)" if 1 < known < seeds else "")
 
 
 def _text(values: Sequence[float | None]) -> str:

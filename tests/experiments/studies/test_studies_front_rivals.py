@@ -117,6 +117,43 @@ def test_the_hypervolume_is_in_points_times_halvings():
     assert [f"{name} ×" in drawn for name in ("a, 1", "a, 10", "b, 3")] == [False, True, True]
 
 
+def test_cells_name_the_seeds_that_found_a_network():
+    found = tables.Found({0.5: 10.0, 0.06: 13.0}, {0.5: 0.5, 0.06: 0.06}, 1, 0)
+    other = found._replace(errors={0.5: 11.0, 0.06: 14.0})
+    without = found._replace(errors={0.5: 12.0}, macs={0.5: 0.5})
+    seeds = {0: found, 1: other, 2: without}
+    (row,) = tables.error_table({"front": seeds}, (0.5, 0.06), 15.0).rows
+    assert row[1].text == "3" and "seeds" not in row[2].text
+    assert row[3].text.startswith("13.50 ±") and row[3].text.endswith(" (2 seeds)")
+
+
+def test_steps_of_searches_are_counted_in_those_of_a_front():
+    config = get_config()  # 8 + 4 × 2 epochs; 4 for a candidate
+    searches = [
+        {"arm": arm, "budget": 10.0, "evaluations": n}
+        for arm, n in (("random search", 8), ("random search", 12), ("LEMONADE", 9))
+    ]
+    table = tables.steps_table([{"budget": 0.0}, *searches], config)
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["random search, 10 ×", "2", "8 to 12", "2.0 to 3.0"],
+        ["LEMONADE, 10 ×", "1", "9 to 9", "–"],
+    ]
+    assert tables.steps_table([{"budget": 0.0}], config) is None
+
+
+def test_the_most_frequent_widths_are_shown():
+    front = {"networks": [{"level": 0.5, "units": {"a": 3, "b": 4}}]}
+    grown = [
+        {"arm": "growing only", "networks": [{"level": 0.5, "widths": widths}]}
+        for widths in ([1, 2], [2, 3], [2, 3])
+    ]
+    other = {"arm": "slimmable", "networks": []}
+    table = tables.widths_table({0: front}, [*grown, other], (0.5, 0.25))
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["front", "3-4 (1 of 1)", "–"], ["growing only", "2-3 (2 of 3)", "–"]
+    ]  # fmt: skip
+
+
 def front_records(costs, levels, seeds):
     """What the study needs to know of fronts."""
     widths = {level: space.scaled(costs.whole, 0.9 * level**0.5) for level in levels}
