@@ -36,8 +36,8 @@ class Arm(NamedTuple):
     Attributes:
       get_config: Config of the method, at any density.
       changes: Changed fields of the method.
-      solved: The field that is solved for given training FLOPs; "epochs": the run is longer;
-        empty: the FLOPs are the method's own.
+      solved: The field that is solved for given training FLOPs; empty: the FLOPs are the method's
+        own.
     """
 
     get_config: Callable[[], ConfigDict]
@@ -62,8 +62,6 @@ ARMS: dict[str, Arm] = {
     "GraNet matched": Arm(granet.get_config, {}, "first"),
     "MEST matched": Arm(_own("rivals:mest", extra=0.05, allocation="erk"), {}, "extra"),
     "CHTss matched": Arm(_own("chtss:chtss", first=0.5, allocation="erk"), {}, "first"),
-    "RigL longer": Arm(rigl.get_config, {}, "epochs"),
-    "SET longer": Arm(sparse_evolution.get_config, {}, "epochs"),
     "RigL": Arm(rigl.get_config),
     "SET": Arm(sparse_evolution.get_config),
     "SNFS": Arm(snfs.get_config),
@@ -96,7 +94,7 @@ def config_of(
       name: Name of the arm, or "dense".
       density: Final density.
       weight_decay: Weight decay chosen on validation.
-      epochs: Length; an arm with solved length ignores it.
+      epochs: Length.
       flops: Training FLOPs of the arms that can be solved, relative to a dense run of `EPOCHS`
         epochs; None: those of `OURS` as its config has it, or a fifth of GMP's for `CHEAPER`.
 
@@ -116,10 +114,7 @@ def config_of(
         return config
     if flops is None:
         flops = _cost(config_of("GMP", density)) / 5 if name in CHEAPER else target(density)
-    if arm.solved == "epochs":
-        config.train.epochs = round(EPOCHS * flops / _cost(config))
-    else:
-        _solve(config, arm.solved, flops * EPOCHS / epochs)
+    _solve(config, arm.solved, flops * EPOCHS / epochs)
     return config
 
 

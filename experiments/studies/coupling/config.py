@@ -41,7 +41,6 @@ CHOSEN_SPARSEST: dict[str, float] = {
 
 def weight_decay(name: str, density: float) -> float:
     """Returns the weight decay chosen for an arm at a density."""
-    name = name.removesuffix(" longer")
     sparsest = CHOSEN_SPARSEST if density <= max(SPARSEST) else {}
     return sparsest.get(name, CHOSEN.get(name, 0.0))
 

@@ -13,9 +13,7 @@ from experiments.studies.coupling.arms import ARMS, SPARSEST, config_of
 from experiments.studies.coupling_tuning.config import SEEDS, WEIGHT_DECAYS
 from gpnas.train import study
 
-TUNED = tuple(
-    name for name, arm in ARMS.items() if arm.solved not in ("", "epochs") and name != "SENN scores"
-)
+TUNED = tuple(name for name, arm in ARMS.items() if arm.solved and name != "SENN scores")
 
 
 def get_config() -> ConfigDict:

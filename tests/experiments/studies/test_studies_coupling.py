@@ -37,9 +37,7 @@ def cost(config):
 def test_matched_arms_cost_what_development_does(name):
     for density in (0.02, 0.002):
         found = cost(arms.config_of(name, density))
-        # Whole epochs are as near as longer runs can come.
-        close = 0.02 if arms.ARMS[name].solved == "epochs" else 0.01
-        assert found == pytest.approx(arms.target(density), rel=close)
+        assert found == pytest.approx(arms.target(density), rel=0.01)
 
 
 def test_cheaper_developments_cost_at_most_a_third_of_gmp():
