@@ -220,7 +220,6 @@ def test_nothing_is_missing_of_a_study_that_was_run(name):
         if config_key(one.to_dict()) not in done
     }
     never_run = {
-        "fashion": {"gmp sparse start-0.02", "granet-0.02", "random-0.02"},
         "lenet300": {"sparse VD", "sparse VD KL×0.3"},
         "lenet5": {"LeNet-5 L0"},
         "curves": {"dense with Adam", *(f"NPN SGD@{2**k / 10:g}" for k in range(5))},
