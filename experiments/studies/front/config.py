@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.study = "front"
     config.arms = (
         "front", "dense", "exchange", "random units", "equal shares", "multiples of 8",
-        "twice as long", "14 epochs", "six networks",
+        "twice as long", "three times as long", "14 epochs", "six networks",
     )  # fmt: skip
     config.timed = ("front", "multiples of 8")  # with onnxruntime, if installed
     config.seconds = 0.3  # per measurement

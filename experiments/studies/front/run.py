@@ -11,6 +11,7 @@ from gpnas.deploy import front, installed_formats
 from gpnas.records import append_line, read_json, read_lines
 from gpnas.train import load_data, train_front
 
+LONG = "three times as long"
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "front": {},
     "dense": {"front": (1.0,)},
@@ -19,6 +20,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "multiples of 8": {"front": (0.5, 0.25), "method": {"round_to": 8}},
     "equal shares": {"method": {"name": "experiments.studies.front.arms:equal_shares"}},
     "twice as long": {"train": {"epochs": 16}, "branch_epochs": 4},
+    LONG: {"train": {"epochs": 24}, "branch_epochs": 6},
     "14 epochs": {"train": {"epochs": 14}, "branch_epochs": 3},
     "six networks": {"front": (1.0, 0.7, 0.5, 0.25, 0.12, 0.06), "train": {"epochs": 12}},
 }

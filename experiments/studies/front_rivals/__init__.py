@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from experiments.studies.front.run import LONG
 from experiments.studies.front_rivals.config import get_config
 from experiments.studies.front_rivals.run import chosen_records, fronts_of, reference_error, run
 from experiments.studies.front_rivals.tables import (
@@ -31,7 +32,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     seeds = {record["seed"] for record in found}
     arms = {FRONT: fronts_of(known, config)} | {
         f"front, {arm}": fronts_of(known, config, arm)
-        for arm in ("14 epochs", "twice as long", "six networks")
+        for arm in ("14 epochs", "twice as long", LONG, "six networks")
     }
     fronts = {
         name: {seed: one for seed, one in own.items() if seed in seeds}

@@ -17,7 +17,8 @@ def get_config() -> ConfigDict:
     config = front_study()
     config.study = "front_rivals"
     config.arms = (
-        "front's widths", "uniform as long", "uniform as long as six", "pruning only",
+        "front's widths", "uniform as long", "uniform as long as six",
+        "uniform three times as long", "pruning only",
         "growing only", "random growth", "growing with exchange", "overshoot",
         "uniform as overshoot",
         "widths of pruning only", "widths of growing only", "widths of random units",

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.benchmarks.measure import Missing, require
-from experiments.studies.front.run import FIELDS, chosen_rates
+from experiments.studies.front.run import FIELDS, LONG, chosen_rates
 from experiments.studies.front_rivals.growing import METHODS, develop_each
 from experiments.studies.front_rivals.networks import (
     Context,
@@ -210,6 +210,20 @@ def _uniform(context: Context, case: Case, front: str) -> dict[str, Any]:
     ])  # fmt: skip
 
 
+def _uniform_with_flops(context: Context, case: Case, front: str) -> dict[str, Any]:
+    """Trains uniform networks at a front's levels, together with the training FLOPs of the
+    front."""
+    costs, levels = context.costs, context.config.front.front
+    widths = [scaled(costs.whole, uniform_fraction(costs, level)) for level in levels]
+    macs = sum(costs.macs(one) for one in widths)
+    spent = _record(context, front, True, seed=case.seed)["train_flops"]
+    epochs = round(spent / train_flops(context, macs, epoch_steps(context)))
+    return _together([
+        {"level": level, "epochs": epochs, **train_scratch(context, one, case.seed, epochs)}
+        for level, one in zip(levels, widths, strict=True)
+    ])  # fmt: skip
+
+
 def _uniform_as_overshoot(context: Context, case: Case) -> dict[str, Any]:
     """Trains uniform networks, each with the training FLOPs of the overshoot at its level."""
     costs, networks = context.costs, []
@@ -301,6 +315,7 @@ _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "front's widths": _front_widths,
     "uniform as long": lambda context, case: _uniform(context, case, _FRONT),
     "uniform as long as six": lambda context, case: _uniform(context, case, "six networks"),
+    "uniform three times as long": lambda context, case: _uniform_with_flops(context, case, LONG),
     **dict.fromkeys(
         METHODS,
         lambda context, case: _together(develop_each(context, case.arm, case.seed, case.rate)),

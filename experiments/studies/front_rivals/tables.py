@@ -21,6 +21,7 @@ _OVERSHOOT = "overshoot"
 #: Pairs of an arm and others that are compared with it in a further table.
 COMPARED: Mapping[str, Sequence[str]] = {
     "front, six networks": ("uniform as long as six",),
+    "front, three times as long": ("uniform three times as long",),
     "growing only": (
         "random growth", "growing with exchange", _OVERSHOOT, "widths of growing only",
     ),
