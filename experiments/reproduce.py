@@ -5,6 +5,7 @@
     python experiments/reproduce.py "sparse VD" L0       # some rows of docs/reproducing.md
     python experiments/reproduce.py --fast               # trained studies, tiny budget, one seed
     python experiments/reproduce.py --budget=paper L0    # as many epochs as the paper, where known
+    python experiments/reproduce.py --jobs=4             # four processes side by side
     python experiments/reproduce.py --page               # only writes the pages from the records
 
 Studies are the folders of experiments/studies. Records are appended to results/STUDY/records.jsonl;
@@ -13,24 +14,28 @@ README.md are then rewritten. With --fast records are written to WORKDIR/fast, w
 to WORKDIR/paper; tables are only printed. Some studies need extras of the package: `deploy` needs
 `deploy`, `quant` needs `quant`, `torch_pruning` needs `bench`. Studies that measure time need an
 otherwise idle machine.
+
+With --jobs, each row of a sweep, and each other study, is a process; on a shared GPU, set
+XLA_PYTHON_CLIENT_PREALLOCATE=false.
 """
 
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from gpnas.commandline import start, stop_signal
-from gpnas.errors import UserError
+from gpnas.errors import GaveUp, UserError
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _FAST = flags.DEFINE_bool("fast", False, "A budget of about 15 minutes for all trained studies.")
 _BUDGET = flags.DEFINE_enum(
     "budget", "own", ["own", "paper"], "Epochs: the study's or the paper's."
 )
+_JOBS = flags.DEFINE_integer("jobs", 1, "Number of processes side by side.", lower_bound=1)
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Run nothing; write the pages from the records.")
 _RAW = flags.DEFINE_string("raw_dir", None, "Folder with MNIST's official files, if available.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs", "Parent of the runs' folders.")
@@ -50,19 +55,43 @@ def main(argv: Sequence[str]) -> None:
         results = pathlib.Path(_WORKDIR.value) / aside
     with stop_signal() as stopped:
         options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
-        for study, config in asked:
-            if study.run is not None and not _ONLY_PAGE.value:
+        if _JOBS.value > 1 and not _ONLY_PAGE.value:
+            _run_side_by_side(asked, stopped)
+        for _, study, config in asked:
+            if study.run is not None and not _ONLY_PAGE.value and _JOBS.value == 1:
                 study.run(config, options)
     pages = []
-    for study, config in asked:
+    for _, study, config in asked:
         docs = pathlib.Path(_DOCS.value)
         pages += library.write_pages(study, config, results, docs, not aside)
     if not aside:
         print("\n".join(map(str, dict.fromkeys(pages))))
 
 
-def _asked(library: Any, names: Sequence[str]) -> list[tuple[Any, ConfigDict]]:
-    """Returns the requested studies, each with its config, restricted to the requested rows."""
+def _run_side_by_side(
+    asked: Sequence[tuple[str, Any, ConfigDict]], stopped: Callable[[], bool]
+) -> None:
+    """Runs this command once for each row of the requested sweeps, and for each other study.
+
+    Raises:
+      GaveUp: If one of them fails.
+    """
+    from experiments.studies.jobs import run_jobs
+
+    names: list[str] = []
+    for name, study, config in asked:
+        only = [arm for arm in config.get("only", "").split(",") if arm in study.rows]
+        names += (only or study.rows) if study.rows and "densities" in config else [name]
+    given = [flag.serialize() for flag in (_FAST, _BUDGET, _RAW, _WORKDIR, _RESULTS, _DOCS)]
+    command = [sys.executable, str(pathlib.Path(__file__)), *filter(None, given)]
+    commands = {name: [*command, "--jobs=1", name] for name in names}
+    failed = run_jobs(commands, _JOBS.value, stopped)
+    if failed and not stopped():
+        raise GaveUp(f"{len(failed)} of {len(names)} processes failed: {'; '.join(failed)}")
+
+
+def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDict]]:
+    """Returns the requested studies by name, with configs restricted to the requested rows."""
     studies = library.load()
     known = [*studies, *(row for study in studies.values() for row in study.rows)]
     for name in names:
@@ -83,7 +112,7 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[Any, ConfigDict]]:
             library.lengthen(config, study.paper_epochs)
         if _FAST.value:
             _shorten(config, study.shorten)
-        found.append((study, config))
+        found.append((name, study, config))
     if not found:
         allowed = [name for name, study in studies.items() if study.paper_epochs or not paper]
         raise UserError("study or row", ", ".join(names), "; ".join(allowed))
