@@ -108,11 +108,11 @@ def rate_table(
     name = f"front at {other:g}"
     both = {"front": errors_by_arm(records, rates)["front"], name: rows["front"]}
     uniform = {"front": rows["front"], "uniform widths": rows.get("uniform widths", {})}
-    lines: list[tuple[str, list[list[Any]]]] = [
-        (name, [[own.get(x) for own in rows["front"].values()] for x in levels])
+    lines: list[tuple[str, Sequence[Sequence[float | None]]]] = [
+        (name, [[own.get(x) for own in rows["front"].values()] for x in levels]),
+        *((f"above front at {chosen:g}", x[2]) for x in _differences(both, levels)),
+        *((f"uniform widths, above {name}", x[2]) for x in _differences(uniform, levels)),
     ]
-    lines += [(f"above front at {chosen:g}", x[2]) for x in _differences(both, levels)]
-    lines += [(f"uniform widths, above {name}", x[2]) for x in _differences(uniform, levels)]
     return Table(
         f"Test error in % of the front at the learning rate {other:g}",
         [Column("", numeric=False), *(Column(f"{100 * level:g} %") for level in levels)],

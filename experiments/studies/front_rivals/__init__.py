@@ -1,11 +1,13 @@
 """The front of one run against searches, pruning or growing only, and other baselines."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.studies.front.run import LONG
+from experiments.studies.front.run import LONG, chosen_rates
+from experiments.studies.front.tables import errors_by_arm
 from experiments.studies.front_rivals.config import get_config
 from experiments.studies.front_rivals.run import chosen_records, fronts_of, reference_error, run
 from experiments.studies.front_rivals.tables import (
@@ -13,6 +15,7 @@ from experiments.studies.front_rivals.tables import (
     FRONT,
     PRUNING,
     WIDTHS,
+    Rows,
     baselines_figure,
     difference_table,
     error_table,
@@ -20,14 +23,16 @@ from experiments.studies.front_rivals.tables import (
     steps_table,
     widths_table,
 )
+from experiments.studies.front_rivals.targets import Known, targets_table
 from experiments.studies.study import Section, Study, records
 from gpnas.records import read_lines
+from gpnas.report import Table
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     found = chosen_records(records(results, config), config)
     if not found:
-        return {"front_rivals": Section()}
+        return {"front_rivals": Section(), "front targets": Section()}
     known = read_lines(results / FRONT / "records.jsonl")
     seeds = {record["seed"] for record in found}
     arms = {FRONT: fronts_of(known, config)} | {
@@ -56,7 +61,33 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
             own = sorted(next(iter(rows[against].values())).errors, reverse=True)
             tables.append(difference_table(both, against, own, reference))
     figure = baselines_figure(rows, levels)
-    return {"front_rivals": Section(tables, [figure])}
+    return {
+        "front_rivals": Section(tables, [figure]),
+        "front targets": Section([_targets(results, config, fronts, rows, found)]),
+    }
+
+
+def _targets(
+    results: pathlib.Path,
+    config: ConfigDict,
+    fronts: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    rows: Rows,
+    found: Sequence[Mapping[str, Any]],
+) -> Table:
+    known = read_lines(results / FRONT / "records.jsonl")
+    own = [record for record in known if record["seed"] in config.seeds]
+    errors = errors_by_arm(own, chosen_rates(known, config)) | {
+        name: {seed: {**one.errors, "flops": one.flops} for seed, one in seeds.items()}
+        for name, seeds in rows.items()
+    }
+    walls = [
+        float(line["value"])
+        for line in read_lines(results / "benchmark.jsonl")
+        if line["name"] == "front_wall_ratio" and not line["fast"]
+    ]
+    latency = read_lines(results / FRONT / "latency.jsonl")
+    wall, reference = walls[-1] if walls else None, reference_error(known, config)
+    return targets_table(Known(config, rows, errors, fronts, found, latency, wall, reference))
 
 
 STUDY = Study(get_config, run, _sections, "front.md", rows=get_config().arms)

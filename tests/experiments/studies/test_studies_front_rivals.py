@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.studies.front_rivals import STUDY, get_config, slimmable, space, tables
+from experiments.studies.front_rivals import STUDY, get_config, slimmable, space, tables, targets
 from experiments.studies.front_rivals.growing import costs_on_the_way
 from experiments.studies.front_rivals.networks import development
 from experiments.studies.front_rivals.run import run
@@ -154,6 +154,62 @@ def test_the_most_frequent_widths_are_shown():
     ]  # fmt: skip
 
 
+def arm_of(errors, macs=1.0):
+    return {seed: tables.Found({0.25: e}, {0.25: 0.25}, macs, 0) for seed, e in enumerate(errors)}
+
+
+def judged(rows, target, **fields):
+    """Returns result and verdict of the first target that begins with a text."""
+    errors = {n: {s: {**f.errors, "flops": 1} for s, f in own.items()} for n, own in rows.items()}
+    config = get_config()
+    config.front.front = LEVELS
+    network = {"level": 0.25, "relative_macs": 0.24, "step": 1}
+    fronts = {"front": {0: {"networks": [network]}}}
+    known = targets.Known(config, rows, errors, fronts, [], [], None, 13.0)._replace(**fields)
+    lines = [[cell.text for cell in row] for row in targets.targets_table(known).rows]
+    return next(line[1:] for line in lines if line[0].startswith(target))
+
+
+@pytest.mark.parametrize(
+    ("uniform", "verdict"),
+    [
+        ((10.5, 10.6, 10.7, 10.6, 10.6), "met"),
+        ((10.1, 10.2, 10.3, 10.2, 10.2), "missed"),
+        ((8.0, 14.0, 9.0, 13.0, 12.0), "not shown"),
+        ((10.5, 10.6, 10.7, 10.6), "met with 4 seeds"),
+    ],
+)
+def test_a_target_is_met_if_its_interval_excludes_zero(uniform, verdict):
+    rows = {"front": arm_of([10.0] * 5), "uniform widths": arm_of(uniform)}
+    # Errors at 12 and 6 % are not known.
+    assert (
+        judged(rows, "front better than uniform")[1]
+        == f"{verdict} at 25 %; no records yet at 12, 6 %"
+    )
+
+
+def test_a_difference_of_two_fixed_networks_shows_nothing():
+    rows = {"growing only": arm_of([10.0, 10.1, 10.2]), "random growth": arm_of([11.0, 11.2, 11.1])}
+
+    def records(*widths):
+        return [
+            {"arm": arm, "seed": seed, "networks": [{"level": 0.25, "widths": [1, width]}]}
+            for arm in rows
+            for seed, width in enumerate(widths)
+        ]
+
+    assert judged(rows, "growth by V")[1] == "better with 3 seeds"
+    assert judged(rows, "growth by V", records=records(2, 2, 2))[1] == "two fixed networks"
+    assert judged(rows, "growth by V", records=records(2, 2, 3))[1] == "better with 3 seeds"
+
+
+def test_targets_without_records():
+    assert judged({}, "overshoot") == ["no records yet", "not shown"]
+    assert judged({}, "wall time") == ["no records yet", "no records yet"]
+    assert judged({}, "wall time", wall=1.3) == ["1.30", "missed"]
+    assert judged({}, "cost") == ["96.0 to 96.0 % of the level", "met"]
+
+
 def front_records(costs, levels, seeds):
     """What the study needs to know of fronts."""
     widths = {level: space.scaled(costs.whole, 0.9 * level**0.5) for level in levels}
@@ -166,6 +222,7 @@ def front_records(costs, levels, seeds):
                 "step": 10 * (1 + [*levels].index(level)) // len(levels),
                 "relative_macs": level,
                 "train_flops": 6.0 * costs.macs(own) * 1280,
+                "wall_s": 1.0,
                 "test_error": 50.0,
                 "val_error": 50.0,
             }
@@ -176,7 +233,7 @@ def front_records(costs, levels, seeds):
             yield {
                 "study": "front", "arm": arm, "rate": 0.1, "seed": seed, "networks": networks,
                 "uniform": networks, "retrained": networks, "train_flops": flops,
-                "train_flops_dense": flops,
+                "train_flops_dense": flops, "wall_s": 1.0,
             }  # fmt: skip
 
 
