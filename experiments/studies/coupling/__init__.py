@@ -1,6 +1,5 @@
 """Does coupling help weights? LeNet-300-100 on Fashion-MNIST at five densities."""
 
-import functools
 import pathlib
 from collections.abc import Mapping
 
@@ -8,6 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.coupling.config import get_config
 from experiments.studies.coupling.tables import error_table, gap_table, savings_table
+from experiments.studies.coupling.targets import targets_table
 from experiments.studies.learners.panels import density_panels
 from experiments.studies.study import Section, Study, epochs, records, sweep
 
@@ -47,10 +47,16 @@ def sections_at_one_density(results: pathlib.Path, config: ConfigDict) -> Mappin
     return {config.study: Section([*([gap_table(found)] if several else []), error_table(found)])}
 
 
+def _with_targets(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    targets = targets_table(results)
+    own = Section([targets] if targets.rows else [])
+    return {"coupling_targets": own, **sections(18.0, results, config)}
+
+
 STUDY = Study(
     get_config,
     sweep,
-    functools.partial(sections, 18.0),
+    _with_targets,
     "coupling.md",
     shorten=epochs(1),
 )

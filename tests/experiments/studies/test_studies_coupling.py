@@ -12,6 +12,7 @@ from scipy import stats
 
 from experiments.studies.coupling import arms, chtss, tables
 from experiments.studies.coupling.config import CHEAPER, CHOSEN, DENSITIES, get_config
+from experiments.studies.coupling.targets import targets_table
 from experiments.studies.coupling_ablations import config as ablations
 from experiments.studies.coupling_ablations import growth, noise_table
 from experiments.studies.coupling_ablations.variants import scale_by_age
@@ -19,6 +20,7 @@ from experiments.studies.fashion import config as fashion
 from experiments.studies.fashion_fresh import fresh_table
 from gpnas import report
 from gpnas.methods import relative_flops
+from gpnas.records import append_line
 from gpnas.train import train
 
 SIDE = st.integers(1, 6)
@@ -208,6 +210,28 @@ def test_savings_over_gmp():
     ]
     [row] = tables.savings_table(found).rows
     assert [cell.text for cell in row] == ["development", "+0.60 ± 0.25", "1.000"]
+
+
+def test_targets_are_met_or_missed(tmp_path):
+    of_coupling = [
+        record(arm, seed, density, 12 + worse + 0.01 * seed * (arm == "development"))
+        for arm, worse in {"GMP": 1.0, "development": 0.0, "GraNet matched": 0.5}.items()
+        for density, seed in itertools.product((0.02, 0.01), range(3))
+    ]
+    of_mnist = [record("GraNet matched", seed, 0.01, 1.6) for seed in range(2)]
+    of_mnist += [record("development", seed, 0.01, 1.9) for seed in range(2)]
+    wide = [record("development", 0, 0.01, 9.5)]
+    studies = {"coupling": of_coupling, "coupling_mnist_long": of_mnist, "coupling_wide": wide}
+    for name, found in studies.items():
+        (tmp_path / name).mkdir()
+        for one in found:
+            append_line(tmp_path / name / "records.jsonl", one)
+    rows = [[cell.text for cell in row] for row in targets_table(tmp_path).rows]
+    assert [row[2] for row in rows] == ["met", "met", "missed", "missed", "met", "missed"]
+    assert rows[0][1] == "−0.49 ± 0.02 (GraNet matched)"
+    assert rows[2][1].startswith("1.000, at a difference of −0.99")
+    assert rows[4][1].startswith("1.90 (all equal) %; the best arm: 1.60")
+    assert rows[5][1].startswith("90.50 %, one seed")
 
 
 def test_noise_in_development_and_in_baselines():
