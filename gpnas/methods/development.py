@@ -9,10 +9,7 @@ from gpnas._settings import Count, Decay, Density, Fraction, Multiple, NonNegati
 from gpnas.masks import allocate, plasticity, schedule, score
 from gpnas.methods._method import Method, forecast_developmental
 
-ScoreName = Literal[
-    "magnitude", "gradient", "momentum", "taylor",
-    "fisher", "removal_cost", "growth_gain", "random",
-]  # fmt: skip
+ScoreName = Literal["magnitude", "gradient", "removal_cost", "growth_gain", "random"]
 
 
 def development(
@@ -80,9 +77,6 @@ def _scores(decay: float, batch_size: int) -> dict[str, score.Score]:
     return {
         "magnitude": score.magnitude(),
         "gradient": score.gradient(),
-        "momentum": score.momentum(decay),
-        "taylor": score.taylor(),
-        "fisher": score.fisher(decay, batch_size),
         "removal_cost": score.removal_cost(decay, batch_size),
         "growth_gain": score.growth_gain(decay, batch_size),
         "random": score.random(),
