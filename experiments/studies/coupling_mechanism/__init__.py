@@ -1,4 +1,4 @@
-"""What mask updates do, for docs/coupling.md: survival of grown weights, and final masks alone."""
+"""What mask updates do, for docs/coupling.md: survival of grown weights, and final masks."""
 
 import pathlib
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from experiments.studies.coupling_mechanism.config import get_config
 from experiments.studies.coupling_mechanism.run import measure_missing
 from experiments.studies.coupling_mechanism.tables import (
+    field_table,
     gain_table,
     layer_table,
     retrained_table,
@@ -26,6 +27,8 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         layer_table(found),
         retrained_table(found),
     ]
+    fields = field_table(found)
+    tables += [fields] if fields.rows else []
     return {"coupling_mechanism": Section(tables)}
 
 

@@ -1,4 +1,4 @@
-"""What mask updates do: survival of grown weights, and the value of the final mask alone.
+"""What mask updates do: survival of grown weights, the final mask alone, receptive fields.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 10 seeds not used by `coupling`;
 validation errors only. About 20 minutes on one CPU core.

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 from experiments.studies.coupling.arms import OURS, config_of
 from experiments.studies.coupling.config import weight_decay
+from experiments.studies.coupling_mechanism.fields import receptive_fields
 from experiments.studies.stepwise import advancing, batches, initial
 from experiments.studies.study import Options
 from gpnas import masks as gm
@@ -118,10 +119,12 @@ def measure(programs: Programs, config: ConfigDict, seed: int, retrain: bool) ->
     """
     course = follow(programs, seed)
     masks = course.state.masks
+    layers = gm.masked_leaves(masks)
     found = {
         "survival": survival(course.active, config.ages),
         "ever_active": float(course.active.any(0).mean()),
-        "layers": {path: float(leaf.mean()) for path, leaf in gm.masked_leaves(masks).items()},
+        "layers": {path: float(leaf.mean()) for path, leaf in layers.items()},
+        "fields": receptive_fields(np.asarray(next(iter(layers.values())))),
         "val_error": _error(programs, course.state),
     }
     if course.gain.size:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from experiments.studies.coupling_mechanism.fields import RINGS
 from experiments.studies.densities import Record, by_seed
 from gpnas.report import Cell, Column, Table, stats
 
@@ -68,6 +69,38 @@ def layer_table(records: Sequence[Record]) -> Table:
     return Table("Final density by layer", columns, rows, [note])
 
 
+def field_table(records: Sequence[Record]) -> Table:
+    """Tabulates the pixels that the final networks read, and how near those of a unit are."""
+    columns = [
+        Column("arm", numeric=False),
+        Column("pixels read, %"),
+        *(Column(f"weights per pixel, {ring}") for ring in RINGS),
+        Column("distance in a unit"),
+        Column("minus shuffled"),
+        Column("seeds"),
+    ]
+    rows = []
+    for arm, own in _by_arm([r for r in records if "fields" in r]).items():
+        fields = [record["fields"] for record in own]
+        gap = stats.estimate(field["distance"] - field["shuffled"] for field in fields)
+        cells = [
+            arm,
+            _percent(field["pixels"] for field in fields),
+            *(_plain(field["rings"][ring] for field in fields) for ring in RINGS),
+            _plain(field["distance"] for field in fields),
+            stats.interval_text(gap, sign="+"),
+            str(len(own)),
+        ]
+        rows.append([*map(Cell, cells)])
+    note = (
+        "Final masks of the first layer. Rings by distance from the centre of the image: up to a"
+        " quarter of its side, up to a half, and beyond. Distance between two pixels that a hidden"
+        " unit reads, in pixels; and its difference to the expected one if the active weights of"
+        " each pixel belong to random units. Mean ± half the 95 % interval over seeds."
+    )
+    return Table("Receptive fields", columns, rows, [note])
+
+
 def retrained_table(records: Sequence[Record]) -> Table:
     """Tabulates the validation error of final masks that are trained again."""
     columns = [
@@ -95,6 +128,10 @@ def retrained_table(records: Sequence[Record]) -> Table:
 def _by_arm(records: Sequence[Record]) -> Mapping[str, list[Record]]:
     arms = dict.fromkeys(record["arm"] for record in records)
     return {arm: [record for record in records if record["arm"] == arm] for arm in arms}
+
+
+def _plain(values: Iterable[float]) -> str:
+    return stats.interval_text(stats.estimate(values))
 
 
 def _percent(fractions: Iterable[float | None]) -> str:

@@ -4,12 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiments.studies import stepwise
 from experiments.studies.coupling import rivals
 from experiments.studies.coupling.arms import OURS, config_of
+from experiments.studies.coupling_mechanism import fields, tables
 from experiments.studies.coupling_mechanism import run as mechanism
-from experiments.studies.coupling_mechanism import tables
 from experiments.studies.coupling_mechanism.config import get_config
 from gpnas import masks as gm
 
@@ -37,6 +39,30 @@ def test_a_shuffled_mask_has_the_same_counts():
     after = mechanism.shuffled(masks, 0)
     assert int(after["a"].sum()) == 4 and after["bias"].ndim == 0
     assert not np.array_equal(after["a"], masks["a"])
+
+
+def test_receptive_fields_by_hand():
+    mask = np.zeros((16, 3), bool)  # an image of 4 by 4 pixels
+    mask[[5, 6], 0] = True  # two pixels at the centre
+    mask[[0, 3], 1] = True  # two corners
+    found = fields.receptive_fields(mask)
+    assert found["pixels"] == 4 / 16
+    assert found["rings"] == {"centre": 2 / 4, "middle": 0.0, "edge": 2 / 4}
+    assert found["distance"] == pytest.approx((1 + 3) / 2)
+    pairs = [(5, 6), (0, 3), (5, 0), (5, 3), (6, 0), (6, 3)]
+    apart = [np.hypot(a // 4 - b // 4, a % 4 - b % 4) for a, b in pairs]
+    assert found["shuffled"] == pytest.approx(np.mean(apart))
+
+
+@given(st.integers(0, 1000))
+def test_shuffled_fields_are_those_of_random_units(seed):
+    draw = np.random.default_rng(seed)
+    counts = draw.integers(1, 5, 36)
+    mask = np.zeros((36, 2000), bool)
+    for pixel, count in enumerate(counts * 100):
+        mask[pixel, draw.choice(2000, count, replace=False)] = True
+    found = fields.receptive_fields(mask)
+    assert found["distance"] == pytest.approx(found["shuffled"], rel=0.02)
 
 
 def test_gains_are_shuffled_among_inactive_weights():
@@ -73,3 +99,5 @@ def test_a_run_and_its_tables(digits):
     assert row[3].text == f"{gap:+.2f}"
     assert len(tables.gain_table([record], config.age).rows) == 3
     assert len(tables.layer_table([record]).rows) == 1
+    (row,) = tables.field_table([record]).rows
+    assert row[1].text == f"{100 * found['fields']['pixels']:.1f}"
