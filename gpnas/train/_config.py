@@ -1,6 +1,6 @@
 """The configuration of a run: all fields with their defaults."""
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -119,10 +119,27 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
       JSON values (lists for tuples) by dotted path, except for fields that do not affect results,
       such as paths and checkpoints.
     """
-    defaults = base().to_dict()
-    defaults["optimizer"]["arguments"] = {}  # arguments have no defaults here
-    flat = _flat(defaults) | _flat(config)
-    return {path: value for path, value in flat.items() if path not in _FREE}
+    return {path: value for path, value in _with_defaults(config) if path not in _FREE}
+
+
+# Of `_FREE`, the fields that may differ between the processes of a run: each machine has its own
+# data, only process 0 writes results, and `train.feed` is compared as the steps it streams.
+_OF_A_PROCESS = (
+    "analysis", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
+    "train.tensorboard", "train.feed",
+)  # fmt: skip
+
+
+def shared_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields that must be equal in all processes of a run.
+
+    These are the fields of `config_key`, and those that steer the loop, such as
+    `train.keep_epochs`: processes that differ in them would wait for each other forever.
+
+    Args:
+      config: As for `config_key`.
+    """
+    return {path: value for path, value in _with_defaults(config) if path not in _OF_A_PROCESS}
 
 
 def config_from_json(known: Mapping[str, Any]) -> ConfigDict:
@@ -160,6 +177,12 @@ def check_config(config: Any, section: str = "") -> None:
     check_section(
         config, default, section, unchecked, {f"{prefix}model.axes", f"{prefix}train.init_names"}
     )
+
+
+def _with_defaults(config: Mapping[str, Any]) -> ItemsView[str, Any]:
+    defaults = base().to_dict()
+    defaults["optimizer"]["arguments"] = {}  # arguments have no defaults here
+    return (_flat(defaults) | _flat(config)).items()
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.train import _analysis, _checkpoint, _elastic, _processes
-from gpnas.train._config import check_config, config_key
+from gpnas.train._config import check_config, config_key, shared_settings
 from gpnas.train._deterministic import set_deterministic
 from gpnas.train._feed import check_feed
 from gpnas.train._initial import check_variables, load_variables
@@ -58,8 +58,7 @@ def prepare(
             if given is not None and not isinstance(given, kind):
                 raise UserError(field, type(given).__name__, f"a gpnas {kind.__name__}, or None")
     for c in configs:
-        layout = {"train.shard_min_size": c.train.shard_min_size}  # affects programs, not results
-        _processes.check_same(config_key(c.to_dict()) | layout)
+        _processes.check_same(shared_settings(c.to_dict()))
     _processes.from_first(lambda: check_workdirs(folders, configs))
     with _processes.together():
         data = load_data(config) if data is None else data

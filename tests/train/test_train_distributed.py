@@ -43,10 +43,11 @@ def main(argv):
     mistakes = {
         "batch": {"train.batch_size": 100},
         "differ": {"optimizer.learning_rate": 0.1 + process},
-        "own": {"data.name": ("digits", "csv:nowhere")[process], "data.download": False},
+        "kept": {"train.keep_epochs": ((1, 2), ())[process]},
+        "traced": {"train.profile": ((), (2, 4))[process]},
         "used": {},
     }
-    for name in ("batch", "differ", "used"):
+    for name in mistakes:
         config = get_config()
         config.update_from_flattened_dict(mistakes[name])
         try:
@@ -192,13 +193,16 @@ def test_a_mistake_ends_all_processes(launch, tmp_path):
     both = [process.result() for process in both]
     assert [process.returncode for process in both] == [2, 2]
     told = [[line for line in process.stdout.splitlines() if "allowed" in line] for process in both]
-    assert told[0] == told[1] and len(told[0]) == 3
+    assert told[0] == told[1] and len(told[0]) == 5
     assert re.match("train.batch_size: got 100, allowed: a multiple of the 8 devices", told[0][0])
-    assert told[0][1] == (
-        "optimizer.learning_rate: got 0.1 in process 0, 1.1 in 1, allowed:"
-        " the same in all processes"
-    )
-    assert told[0][2].startswith("workdir: got ")
+    differ = {
+        "optimizer.learning_rate": "0.1 in process 0, 1.1 in 1",
+        "train.keep_epochs": "[1, 2] in process 0, [] in 1",
+        "train.profile": "[] in process 0, [2, 4] in 1",
+    }
+    same = "allowed: the same in all processes"
+    assert told[0][1:4] == [f"{field}: got {got}, {same}" for field, got in differ.items()]
+    assert told[0][4].startswith("workdir: got ")
     errors = {process.stderr for process in both}
     assert errors == {"seed: got -1, allowed: 0 to 2**32 - 1\n"}
     made = {path.name for path in set(tmp_path.iterdir()) - before}
