@@ -16,7 +16,10 @@ To train one network on several hosts, run the same command on each (docs/cluste
     gpnas train … --coordinator=host:1234 --processes=2 --process=0
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +29,7 @@ from ml_collections import config_flags
 from gpnas import train
 from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, one_line_on_abort, start, stop
 from gpnas.deploy import export
+from gpnas.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all output of the run.")
@@ -40,6 +44,7 @@ _LOST = flags.DEFINE_integer(
     train.distributed.LOST_SECONDS,
     "Seconds without a heartbeat until a process is lost.",
 )
+_JOINING = ("distributed", "coordinator", "processes", "process", "lost_seconds")
 flags.mark_flags_as_required(["config", "workdir"])
 _HINT = (
     "Masks alone do not make the network smaller: `export --workdir={workdir}` removes its inactive"
@@ -49,23 +54,64 @@ _HINT = (
 
 def main(argv: Sequence[str]) -> None:
     """Trains the config and prints the results."""
-    no_arguments(argv)
-    check_kind(_CONFIG.value, "train")
-    joined = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    if _DISTRIBUTED.value or any(value is not None for value in joined):
-        one_line_on_abort(train.distributed.explain_abort, EXIT_STOPPED)
-        fixed = _CONFIG.value.get("train", {}).get("deterministic", False)
-        train.distributed.initialize(*joined, lost_seconds=_LOST.value, deterministic=fixed)
-    logging.info("overrides: %s", config_flags.get_override_values(flags.FLAGS["config"]))
-    try:
-        record = train.train(_CONFIG.value, str(_WORKDIR.value))
-    except train.Stopped as error:
-        stop(f"{error}; --config.resume=True resumes it", EXIT_STOPPED)
-    except jax.errors.JaxRuntimeError as error:
-        train.distributed.wait_for_abort(error, _LOST.value)
-        raise
+    fixed = getattr(getattr(_CONFIG.value, "train", None), "deterministic", False)
+    joined = _join(flags.FLAGS.flag_values_dict(), bool(fixed))
+    with _waiting_for_abort(_LOST.value):
+        with train.distributed.together() if joined else contextlib.nullcontext():
+            no_arguments(argv)
+            check_kind(_CONFIG.value, "train")
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        logging.info("overrides: %s", overrides)
+        try:
+            record = train.train(_CONFIG.value, str(_WORKDIR.value))
+        except train.Stopped as error:
+            stop(f"{error}; --config.resume=True resumes it", EXIT_STOPPED)
     if train.distributed.is_first():
         _print(record)
+
+
+def _share(argv: Sequence[str], error: UserError) -> None:
+    """Raises a mistake in the command line in all processes, if the flags that join them are valid.
+
+    The mistake has ended the parsing of all flags, so these are parsed alone.
+    """
+    alone = flags.FlagValues()
+    alone.set_gnu_getopt()  # flags may follow other arguments
+    for name in _JOINING:
+        alone[name] = flags.FLAGS[name]
+    try:
+        alone(list(argv), known_only=True)
+        values = alone.flag_values_dict()
+        joined = _join(values)
+    except (flags.Error, UserError):
+        return
+    if joined:
+        with _waiting_for_abort(values["lost_seconds"]), train.distributed.together():
+            raise error
+
+
+def _join(values: Mapping[str, Any], deterministic: bool = False) -> bool:
+    """Joins the other processes if a flag asks for it, and returns whether one does."""
+    distributed, coordinator, processes, process, lost = (values[name] for name in _JOINING)
+    if not distributed and coordinator is processes is process is None:
+        return False
+    one_line_on_abort(train.distributed.explain_abort, EXIT_STOPPED)
+    try:
+        train.distributed.initialize(coordinator, processes, process, lost, deterministic)
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr, flush=True)
+        os._exit(EXIT_STOPPED)  # JAX would first wait for the others to leave
+    return True
+
+
+@contextlib.contextmanager
+def _waiting_for_abort(lost_seconds: int) -> Iterator[None]:
+    """Lets JAX end the process if a collective in the block fails since a process was lost."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        train.distributed.wait_for_abort(error, lost_seconds)
+        raise
 
 
 def _print(record: Mapping[str, Any]) -> None:
@@ -87,4 +133,4 @@ def _print(record: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    start(main)
+    start(main, _share)

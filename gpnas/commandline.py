@@ -56,7 +56,10 @@ _PARSERS = overrides.PARSERS | {ConfigDict: lambda text: dict(ast.literal_eval(t
 _FORMS: dict[type, str] = {ConfigDict: "a dict in Python's notation, such as {'name': 'value'}"}
 
 
-def start(main: Callable[[Sequence[str]], Any]) -> None:
+def start(
+    main: Callable[[Sequence[str]], Any],
+    share: Callable[[Sequence[str], UserError], None] | None = None,
+) -> None:
     """Parses the flags and runs `main(arguments)`.
 
     It does not return: it ends the process with one of the exit codes above. It changes the
@@ -67,34 +70,53 @@ def start(main: Callable[[Sequence[str]], Any]) -> None:
     Args:
       main: Receives the remaining arguments, the program's name first. It may raise `UserError`,
         `GaveUp`, `Stopped`, and `OSError` if a file cannot be written.
+      share: `(arguments, error) → None`, called before a mistake in the flags ends the program, for
+        example to end other processes, too.
     """
 
     def guarded(argv: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax logs forty lines per checkpoint
-        try:
+        with _one_line_on_error():
             main(argv)
             sys.stdout.flush()
-        except UserError as error:
-            stop(error, EXIT_USER)
-        except GaveUp as error:
-            stop(error, EXIT_DIVERGED)
-        except (KeyboardInterrupt, Stopped) as error:
-            stop(f"{str(error) or 'interrupted'}; the same command resumes", EXIT_STOPPED)
-        except BrokenPipeError:  # the reader closed the output
-            os._exit(128 + signal.SIGPIPE)
-        except OSError as error:
-            print(_unwritten(error), file=sys.stderr, flush=True)
-            with contextlib.suppress(OSError):
-                sys.stdout.flush()
-            # Threads of Orbax and TensorBoard would report the same failure again at exit.
-            os._exit(EXIT_IO)
+
+    def parse_flags(argv: Sequence[str]) -> list[str]:
+        with _one_line_on_error():
+            try:
+                return parse(argv)
+            except UserError as error:
+                if share is not None:
+                    share(argv, error)
+                raise
+        raise AssertionError("unreachable")
 
     _keep_compiled()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: cleans up
     sys.unraisablehook = _unraisable
     sys.path.append(os.getcwd())
-    app.run(guarded, flags_parser=_parse_or_stop)
+    app.run(guarded, flags_parser=parse_flags)
+
+
+@contextlib.contextmanager
+def _one_line_on_error() -> Iterator[None]:
+    """Ends the process with one line and an exit code at an error in the block."""
+    try:
+        yield
+    except UserError as error:
+        stop(error, EXIT_USER)
+    except GaveUp as error:
+        stop(error, EXIT_DIVERGED)
+    except (KeyboardInterrupt, Stopped) as error:
+        stop(f"{str(error) or 'interrupted'}; the same command resumes", EXIT_STOPPED)
+    except BrokenPipeError:  # the reader closed the output
+        os._exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        print(_unwritten(error), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        # Threads of Orbax and TensorBoard would report the same failure again at exit.
+        os._exit(EXIT_IO)
 
 
 def _keep_compiled() -> None:
@@ -222,14 +244,6 @@ def _load(parse: Callable[[str], Any], name: str, argv: Sequence[str], path: str
     if not isinstance(config, ConfigDict):
         return config
     return overrides.complete(config, overrides.given(argv, name), name)
-
-
-def _parse_or_stop(argv: Sequence[str]) -> list[str]:
-    try:
-        return parse(argv)
-    except UserError as error:
-        stop(error, EXIT_USER)
-        raise
 
 
 def _config_flags() -> Iterator[Any]:

@@ -14,7 +14,6 @@ from jax.experimental import multihost_utils
 
 import gpnas
 from gpnas.errors import GaveUp, UserError
-from gpnas.train.distributed import is_first
 
 _T = TypeVar("_T")
 
@@ -23,6 +22,11 @@ class _Verbatim(str):
     """A value of another process, whose `repr` is shown verbatim."""
 
     __repr__ = str.__str__
+
+
+def is_first() -> bool:
+    """Returns whether this process writes files."""
+    return jax.process_index() == 0
 
 
 def from_first(call: Callable[[], _T]) -> _T:

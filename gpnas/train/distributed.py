@@ -7,17 +7,23 @@ and writes the run's folder.
 
 import re
 import socket
+import threading
 import time
+from collections.abc import Callable
 
 import jax
 from absl import logging
 
 from gpnas.errors import UserError, explained
 from gpnas.train._deterministic import set_deterministic
+from gpnas.train._processes import is_first, together
 
-__all__ = ["LOST_SECONDS", "explain_abort", "initialize", "is_first", "wait_for_abort"]
+__all__ = [
+    "LOST_SECONDS", "explain_abort", "initialize", "is_first", "together", "wait_for_abort",
+]  # fmt: skip
 
 _START_SECONDS = 300  # within which all processes must join
+_SILENT_SECONDS = 10  # of waiting for them, before a warning
 #: Seconds without a heartbeat after which a process counts as lost.
 LOST_SECONDS = 30
 _SHUTDOWN_SECONDS = 30  # within which the other processes must finish, too
@@ -43,18 +49,21 @@ def initialize(
     Raises:
       UserError: If the arguments are inconsistent, the environment describes no cluster, process 0
         cannot listen on its port, or hosts have different numbers of devices.
+      KeyboardInterrupt: If a signal interrupts the wait for the others.
     """
     _check_arguments(coordinator, processes, process)
     set_deterministic(deterministic)
     allowed = "--coordinator, --processes and --process, on this machine"
     with explained("distributed", coordinator, allowed, ValueError):  # JAX detects no cluster
-        jax.distributed.initialize(
-            coordinator,
-            processes,
-            process,
-            initialization_timeout=_START_SECONDS,
-            heartbeat_timeout_seconds=lost_seconds,
-            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+        _interruptible(
+            lambda: jax.distributed.initialize(
+                coordinator,
+                processes,
+                process,
+                initialization_timeout=_START_SECONDS,
+                heartbeat_timeout_seconds=lost_seconds,
+                shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
+            )
         )
     if not is_first():
         logging.set_verbosity(logging.ERROR)  # process 0 logs for the run
@@ -93,6 +102,26 @@ def wait_for_abort(error: Exception, lost_seconds: int) -> None:
         time.sleep(2 * lost_seconds)
 
 
+def _interruptible(wait: Callable[[], None]) -> None:
+    """Calls a function in a thread, since Python handles signals only between bytecodes of main."""
+    raised: list[Exception] = []
+
+    def call() -> None:
+        try:
+            wait()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(_SILENT_SECONDS)
+    if thread.is_alive():
+        logging.warning("waiting for the other processes")
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
 def _check_arguments(coordinator: str | None, processes: int | None, process: int | None) -> None:
     if coordinator is None and processes is None and process is None:
         return
@@ -108,8 +137,3 @@ def _check_arguments(coordinator: str | None, processes: int | None, process: in
         with socket.socket() as probe, explained("coordinator", coordinator, allowed, OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("", int(port)))
-
-
-def is_first() -> bool:
-    """Returns whether this process writes files."""
-    return jax.process_index() == 0

@@ -8,6 +8,7 @@ import re
 import runpy
 import signal
 import socket
+import time
 from pathlib import Path
 
 import jax
@@ -76,15 +77,31 @@ _checkpoint.save = killing
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+WAITS = """
+import os, runpy, signal, sys, threading
+from absl import logging
+from gpnas.train import distributed
+
+warn = logging.warning
+
+def warned(*said):
+    warn(*said)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+distributed.initialize.__globals__["_SILENT_SECONDS"] = 0.1
+logging.warning = warned
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 STREAM = ["--config.train.feed=stream"] if importlib.util.find_spec("grain") else []
 
 
 @pytest.fixture
 def launch(forked, tmp_path):
-    """`(*command, first=…, devices=…) → [future of the finished process]` of both."""
+    """`(*command, before=…, after=…, devices=…) → [future of each finished process]`."""
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
 
-        def start(*command, first=(), devices=(4, 4)):
+        def start(*command, before=((), ()), after=((), ()), devices=(4, 4)):
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 coordinator = f"127.0.0.1:{free.getsockname()[1]}"
@@ -93,14 +110,15 @@ def launch(forked, tmp_path):
                 "XDG_CACHE_HOME": str(tmp_path / "cache"),
                 "JAX_PLATFORMS": "cpu",
             }
+            whole = [(*first, *command, *last) for first, last in zip(before, after, strict=False)]
             return [
                 threads.submit(
                     forked,
-                    [part.format(coordinator=coordinator, process=i) for part in (*own, *command)],
+                    [part.format(coordinator=coordinator, process=i) for part in parts],
                     ROOT,
                     env | {"JAX_NUM_CPU_DEVICES": str(devices[i])},
                 )
-                for i, own in enumerate((first, ()))
+                for i, parts in enumerate(whole)
             ]
 
         yield start
@@ -157,7 +175,7 @@ def as_one(folder, one):
 def test_two_processes_of_which_one_is_lost_train_as_one(launch, training, tmp_path, one):
     (tmp_path / "dies.py").write_text(DIES)
     folder, command = training
-    killed, left = launch(*command, first=[str(tmp_path / "dies.py")])
+    killed, left = launch(*command, before=([str(tmp_path / "dies.py")], ()))
     assert killed.result().returncode == -signal.SIGKILL, killed.result().stderr
     assert left.result().returncode == 75
     assert left.result().stderr == (
@@ -207,6 +225,31 @@ def test_a_mistake_ends_all_processes(launch, tmp_path):
     assert errors == {"seed: got -1, allowed: 0 to 2**32 - 1\n"}
     made = {path.name for path in set(tmp_path.iterdir()) - before}
     assert made <= {"cache", "__pycache__"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", ["--config.train.epochz=3", "--config=nowhere.py", "more"])
+def test_a_mistake_in_one_command_line_ends_all_processes(mistake, launch, training):
+    folder, command = training
+    begun = time.monotonic()
+    both = [process.result() for process in launch(*command, after=((), (mistake,)))]
+    assert time.monotonic() - begun < 60
+    assert [process.returncode for process in both] == [2, 2], both[0].stderr
+    lines = {process.stderr.splitlines()[-1] for process in both}
+    assert len(lines) == 1 and ": got " in lines.pop()
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_the_wait_for_other_processes_ends_at_a_signal(launch, training, tmp_path):
+    (tmp_path / "waits.py").write_text(WAITS)
+    folder, command = training
+    [alone] = launch(*command, before=([str(tmp_path / "waits.py")],))
+    assert alone.result().returncode == 75
+    warning, line = alone.result().stderr.splitlines()
+    assert warning.endswith("waiting for the other processes")
+    assert line == "interrupted; the same command resumes"
+    assert not folder.exists()
 
 
 @pytest.mark.slow
