@@ -149,7 +149,12 @@ def test_jobs_of_kubernetes_have_the_fields_that_they_need(name):
     assert container["image"] and container["command"]
     mounted = {one["name"] for one in container["volumeMounts"]}
     assert mounted == {one["name"] for one in pod["volumes"]}
-    for rule in spec["podFailurePolicy"]["rules"]:
-        codes = rule["onExitCodes"]
-        assert codes["operator"] == "In" and codes["values"] == sorted(codes["values"])
-        assert codes.get("containerName", container["name"]) == container["name"]
+    assert pod["terminationGracePeriodSeconds"] == 120  # to save, after SIGTERM
+    rules, ignored = spec["podFailurePolicy"]["rules"], []
+    for rule in rules:
+        if codes := rule.get("onExitCodes"):
+            assert codes["operator"] == "In" and codes["values"] == sorted(codes["values"])
+            assert codes.get("containerName", container["name"]) == container["name"]
+        if rule["action"] == "Ignore":  # not a failure: the same command resumes
+            ignored.append(codes["values"] if codes else rule["onPodConditions"])
+    assert ignored == [[75], [{"type": "DisruptionTarget"}]]
