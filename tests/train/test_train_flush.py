@@ -20,19 +20,30 @@ from gpnas.train import (
 from gpnas.train._flush import chunks_ahead
 
 RUN = """
-import json, pathlib, sys
+import json, os, pathlib, sys, traceback
 import jax
 from ml_collections import ConfigDict
 from gpnas import data
+from jax._src.array import ArrayImpl
 from gpnas.train import _flush, train_replicas
 from tests.times import TIMES
 
 config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
-get, fetched, found = jax.device_get, [], {}
+get, value, fetched, found = jax.device_get, ArrayImpl._value, [], {}
+inside, implicit = [], []
 def counting(tree):
     fetched.append(len(jax.tree.leaves(tree)))
-    return get(tree)
-jax.device_get = counting
+    inside.append(True)
+    try:
+        return get(tree)
+    finally:
+        inside.pop()
+def fetching(array):  # by float(array), numpy.asarray(array) and the like
+    if not inside and array._npy_value is None:
+        frames = [f for f in traceback.extract_stack() if f"{os.sep}gpnas{os.sep}" in f.filename]
+        implicit.append(frames[-1].line if frames else "")
+    return value.fget(array)
+jax.device_get, ArrayImpl._value = counting, property(fetching)
 cases = {
     "often": (0, "scan", 1), "once": (1000, "scan", 1),
     "in segments": (1000, "segments", 1), "three seeds": (1000, "segments", 3),
@@ -40,12 +51,15 @@ cases = {
 for name, (ahead, config.train.loop, seeds) in cases.items():
     _flush.chunks_ahead.__globals__["_LAG"] = ahead
     fetched.clear()
+    implicit.clear()
     configs = [ConfigDict(config.to_dict() | {"seed": seed}) for seed in range(seeds)]
     folders = [folder / name / str(seed) for seed in range(seeds)]
     train_replicas(configs, folders, data.load("digits"))
     lines = [json.loads(line) for line in open(folders[0] / "metrics.jsonl")]
+    fetches = {"fetched": list(fetched), "implicit": list(implicit)}
+    compiled = ["compile_s" in line for line in lines]
     times = [[line.pop(name, None) for name in TIMES] for line in lines]
-    found[name] = {"fetched": list(fetched), "lines": lines, "times": times}
+    found[name] = {"lines": lines, "times": times, "compiled": compiled} | fetches
 print(json.dumps(found))
 """
 
@@ -68,6 +82,11 @@ def test_an_epoch_is_fetched_at_once(python, tiny, tmp_path):
     most = 2 * 4 + 4 + 2
     assert fetches.pop("often") > most
     assert fetches == {"once": most, "in segments": most, "three seeds": most + 4}
+    for run in found.values():
+        # The allocation to three layers, the forecast and the first step: none during the run.
+        assert len(run["implicit"]) == 3 + 2, run["implicit"]
+        first = [line["split"] for line in run["lines"]].index("validation")
+        assert any(run["compiled"][: first + 1]) and not any(run["compiled"][first + 1 :])
     assert all(seconds > 0 for seconds, *_ in once["times"])
     walls = [wall for wall, *_ in once["times"]]
     assert walls == sorted(walls)
@@ -101,7 +120,7 @@ def test_lines_lag_behind_by_a_second(monkeypatch):
     assert [chunks_ahead(seconds) for seconds in (None, 60.0, 0.5, 0.01)] == [1, 1, 2, 100]
 
 
-@pytest.mark.parametrize("loop", ["scan", "steps"])
+@pytest.mark.parametrize("loop", ["scan", "steps", "segments"])
 def test_networks_are_evaluated_together_as_alone(loop, tiny, digits, monkeypatch):
     config = tiny(name="dense")
     config.train.loop = loop
