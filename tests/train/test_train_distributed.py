@@ -17,6 +17,7 @@ import pytest
 
 from gpnas.errors import UserError
 from gpnas.train import _checkpoint, _processes, distributed, train
+from tests.cases import some
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -74,6 +75,22 @@ def killing(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
 _checkpoint.save = killing
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+TOLD = """
+import itertools, os, runpy, signal, sys
+from gpnas.train import _processes
+
+ask, count = _processes.any_of, itertools.count(1)
+
+def asked(flag):
+    found = ask(flag)
+    if next(count) == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return found
+
+_processes.any_of = asked
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -189,6 +206,25 @@ def test_two_processes_of_which_one_is_lost_train_as_one(launch, training, tmp_p
     record = json.loads((folder / "record.json").read_text())
     assert record["machine"]["processes"] == 2 and record["machine"]["devices"] == 8
     assert sorted(one) == [10, 20, 30]
+    as_one(folder, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", some([0, 1], [1]))
+def test_a_signal_to_one_process_stops_both(process, launch, training, tmp_path, one):
+    """The signal comes after step 10, so both stop at the next log point."""
+    (tmp_path / "told.py").write_text(TOLD)
+    folder, command = training
+    before = [(), ()]
+    before[process] = [str(tmp_path / "told.py")]
+    both = [stopped.result() for stopped in launch(*command, before=before)]
+    assert [stopped.returncode for stopped in both] == [75, 75], both[0].stderr
+    last = {stopped.stderr.splitlines()[-1] for stopped in both}
+    assert last == {"stopped at step 15; --config.resume=True resumes it"}
+    assert _checkpoint.steps(folder / "checkpoints") == [10, 15]
+    assert not (folder / "record.json").exists()
+    both = [resumed.result() for resumed in launch(*command, "--config.resume=True")]
+    assert [resumed.returncode for resumed in both] == [0, 0], both[0].stderr
     as_one(folder, one)
 
 
