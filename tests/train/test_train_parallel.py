@@ -16,6 +16,8 @@ from gpnas.train import Stopped, _checkpoint, train
 
 config, folder = ConfigDict(json.loads(sys.argv[1])), pathlib.Path(sys.argv[2])
 digits, found, save, config.resume = data.load("digits"), {}, _checkpoint.save, True
+if "curve" in config.method:  # JSON has no tuples
+    config.method.curve = tuple(map(tuple, config.method.curve))
 
 def watched(place, step, tree, *rest):
     save(place, step, tree, *rest)
@@ -57,21 +59,39 @@ RUNS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def runs(tiny, python, tmp_path_factory):
-    """What a run did, by folder."""
-    config = tiny(name="granet", density=0.2, every=5)
-    config.model.widths = (16,)
-    config.data.augment = "pad_crop(1)|flip_lr|cutout(2)|mixup(0.2)"
-    config.train.epochs, config.train.log_every = 2, 2
-    folder = tmp_path_factory.mktemp("runs")
+#: The same, of a network whose units compete under a cost budget.
+UNIT_RUNS = {1: ["jit-scan:1"], 8: ["jit-scan:8", "pmap-scan:8 pmap"]}
+
+
+def run_all(config, runs, python, folder):
+    """Returns what each run did, by folder."""
     (folder / "run.py").write_text(RUN)
     found = {}
-    for devices, names in RUNS.items():
+    for devices, names in runs.items():
         done = python(folder / "run.py", config.to_json(), folder, *names, devices=devices)
         assert done.returncode == 0, done.stderr
         found |= json.loads(done.stdout)
     return found
+
+
+@pytest.fixture(scope="module")
+def runs(tiny, python, tmp_path_factory):
+    config = tiny(name="granet", density=0.2, every=5)
+    config.model.widths = (16,)
+    config.data.augment = "pad_crop(1)|flip_lr|cutout(2)|mixup(0.2)"
+    config.train.epochs, config.train.log_every = 2, 2
+    return run_all(config, RUNS, python, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def unit_runs(tiny, python, tmp_path_factory):
+    """Runs in which the cost rises from 0.2 of the whole network's to 0.5, and falls to 0.25."""
+    config = tiny(
+        name="development_cost", curve=((0.0, 0.2), (0.4, 0.5), (0.8, 0.25)), every=5, window=3
+    )
+    config.model.name, config.model.widths = "convnet", (8, 8, 8, 16)
+    config.train.epochs, config.train.log_every = 2, 2
+    return run_all(config, UNIT_RUNS, python, tmp_path_factory.mktemp("units"))
 
 
 @pytest.mark.parametrize(
@@ -92,3 +112,12 @@ def test_as_on_one_device(runs, name):
 def test_pmap_resumes(runs):
     for field in ("loss", "error"):
         assert runs["8 pmap resumed"][field] == runs["8 pmap"][field]
+
+
+@pytest.mark.parametrize("name", ["8", "8 pmap"])
+def test_units_compete_as_on_one_device(unit_runs, name):
+    one, many = unit_runs["1"], unit_runs[name]
+    assert any(grown for grown, _, _ in one["curve"]) and any(cut for _, cut, _ in one["curve"])
+    assert many["curve"] == one["curve"]
+    assert many["masks"] == one["masks"] and len(one["masks"]) == 2
+    assert many["devices"] == 8

@@ -256,7 +256,8 @@ def _record(context: Context, arm: str, of_front: bool = False, *, seed: int) ->
     known = read_lines(path)
     found = fronts_of(known, config, arm) if of_front else _of_arm(known, config, arm)
     if seed not in found:
-        allowed = f"a record of {arm} with the seed {seed}: reproduce {arm!r}"
+        source = _FRONT if of_front else repr(arm)
+        allowed = f"a record of {arm} with the seed {seed}: reproduce {source}"
         raise UserError("results", str(path), allowed)
     return found[seed]
 
