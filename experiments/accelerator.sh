@@ -11,7 +11,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python="${PYTHON:-.venv/bin/python}"
 results="${RESULTS:-results}"
-speed=compilations,masked_step_ratio,segments_ratio,loop_ratio,replicas_ratio,replicas_loop_ratio
+speed=compilations,masked_step_ratio,segments_ratio,loop_ratio,replicas_ratio,replicas_ratio_conv
+speed+=,replicas_loop_ratio,checkpoint_async
 larger=,top_k_ratio_25m,masked_step_ratio_resnet
 kills=4
 if [[ ${1:-} == --fast ]]; then larger="" kills=2; fi

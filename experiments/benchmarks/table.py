@@ -26,6 +26,7 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "loop_ratio": training.loop_ratio,
     "front_wall_ratio": front.front_wall_ratio,
     "replicas_ratio": replicas.replicas_ratio,
+    "replicas_ratio_conv": replicas.replicas_ratio_conv,
     "replicas_loop_ratio": replicas.replicas_loop_ratio,
     "sparse_vd_ratio": functools.partial(learners.learner_ratio, method="sparse_vd", target=2.5),
     "serene_ratio": functools.partial(

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import time
 
 import jax
@@ -23,6 +24,7 @@ from experiments.benchmarks.subjects import (
 from gpnas.timing import covered
 from gpnas.train import make_plan
 
+ROOT = pathlib.Path(__file__).parents[3]
 CONFIGS = {"development": development.get_config, "rigl": rigl.get_config}
 
 
@@ -105,6 +107,23 @@ def test_compilations_are_one(options):
     assert (found.value, found.holds) == (1, True)
     assert found.details["traces_of_step"] == found.details["executables"] == 1
     assert found.details["highest_density"] > found.details["lowest_density"]
+
+
+@pytest.mark.exhaustive
+def test_seeds_per_hour_of_a_convolutional_network(options):
+    found = MEASUREMENTS["replicas_ratio_conv"](options)
+    assert found.name == "replicas_ratio_conv" and found.holds == (found.value > 1)
+    details = found.details["convnet"]
+    together, one = (details["median_ms"][name] for name in ("replicas", "one seed"))
+    assert found.value == details["ratio"] == pytest.approx(5 * one / together)
+
+
+def test_accelerators_are_measured_by_known_names():
+    script = (ROOT / "experiments" / "accelerator.sh").read_text()
+    parts = re.findall(r"^(?:speed\+?|larger)=([\w,]+)$", script, re.MULTILINE)
+    names = [name for part in parts for name in part.strip(",").split(",")]
+    assert len(parts) == 3 and len(set(names)) == len(names) and set(names) <= set(MEASUREMENTS)
+    assert {"replicas_ratio", "replicas_ratio_conv", "checkpoint_async"} <= set(names)
 
 
 def test_missing_pytorch_is_said(options, monkeypatch):
