@@ -45,7 +45,8 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
         Path(line).name for line in done.stdout.splitlines() if line.startswith(str(tmp_path))
     }
     assert written == {
-        "README.md", "coupling.md", "deploy.md", "front.md", "nas.md", "reproducing.md", "units.md",
+        "README.md", "coupling.md", "deploy.md", "front.md", "many-machines.md", "nas.md",
+        "reproducing.md", "units.md",
     }  # fmt: skip
 
 

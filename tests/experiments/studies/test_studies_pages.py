@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from experiments.faults import FAULTS
+from experiments.studies.faults import fault_table
 from experiments.studies.optima.tables import optimum_table
 from experiments.studies.proxies.tables import Ranking, ranking_figure, ranking_table
 from experiments.studies.study import fill
@@ -54,6 +56,19 @@ def test_optima_by_the_newest_line_of_seeds_that_chose_nothing():
         ["NAS-Bench-Macro", "LaNAS", "7 ± 2", "≤ 5", "not shown", "7", "9", "12", "0",
          "1000 to 1099"],
     ]  # fmt: skip
+
+
+def test_faults_by_their_newest_lines():
+    def result(value, date):
+        return {
+            "name": "sigkill", "value": value, "target": "40 of 40", "holds": value == 40,
+            "date": f"{date}T09:09:38+00:00", "machine": {"device": "cpu"},
+        }  # fmt: skip
+
+    table = fault_table([result(39, "2026-11-27"), result(40, "2026-11-28")])
+    first, *others = ([cell.text for cell in row] for row in table.rows)
+    assert first == ["sigkill", "40", "40 of 40", "yes", "2026-11-28", "cpu"]
+    assert len(others) == len(FAULTS) - 1 and {row[1] for row in others} == {"not measured"}
 
 
 def test_rankings_best_first():
