@@ -20,6 +20,10 @@ from gpnas.sensitivity import Sensitivity, neurons, shrink, weights
 _Kinds = Mapping[str, tuple[Sensitivity, Callable[[int], float]]]
 _OF_WEIGHTS: _Kinds = {
     "unspecified": (weights.unspecified, lambda classes: (1 + 2 * classes) / 3),
+    "unspecified_per_example": (
+        weights.unspecified_per_example,
+        lambda classes: (2 + classes) / 3,
+    ),
     "specified": (weights.specified, lambda classes: 1.0),
 }
 _OF_NEURONS: _Kinds = {
@@ -35,7 +39,7 @@ def sensitivity(
     density: Density,
     total_steps: int,
     classes: int,
-    kind: Literal["unspecified", "specified"] = "unspecified",
+    kind: Literal["unspecified", "unspecified_per_example", "specified"] = "unspecified",
     rate: NonNegative = 1e-4,
     refresh: Count = 1,
     patience: Count,
@@ -49,8 +53,9 @@ def sensitivity(
       density: Lower bound on the density, in (0, 1].
       total_steps: Length of the run.
       classes: Outputs of the network.
-      kind: "unspecified": `S = (1/C) · Σ_k |∂y_k/∂w|`; "specified": the output of the target class
-        only.
+      kind: "unspecified": `S = (1/C) · Σ_k |∂y_k/∂w|`, y the batch mean of the logits;
+        "unspecified_per_example": the batch mean of this S, for networks of dense layers;
+        "specified": the output of the target class only.
       rate: λ per step, 0 or more.
       refresh: Steps between evaluations of S.
       patience: Number of consecutive bad evaluations on the validation examples that defines a

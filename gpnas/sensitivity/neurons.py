@@ -24,12 +24,13 @@ def kernel_paths(params: Any) -> list[str]:
     return [p for p in masked_leaves(init_masks(params), params) if p.split("/")[-1] == "kernel"]
 
 
-def tap(added: Neurons, seen: Neurons | None = None) -> Intercept:
+def tap(added: Neurons, seen: Neurons | None = None, inputs: Neurons | None = None) -> Intercept:
     """Makes an interceptor that adds values to pre-activations and collects them.
 
     Args:
       added: Values to add to the output of a layer, by path of its kernel.
       seen: If given, filled with the outputs by path.
+      inputs: If given, filled with the inputs of the layers by path.
 
     Returns:
       The interceptor, for `flax.linen.intercept_methods`.
@@ -42,6 +43,8 @@ def tap(added: Neurons, seen: Neurons | None = None) -> Intercept:
         path = "/".join((*context.module.path, "kernel"))
         if seen is not None and context.module.has_variable("params", "kernel"):
             seen[path] = out
+        if inputs is not None and context.module.has_variable("params", "kernel"):
+            inputs[path] = args[0]
         return out + added[path] if path in added else out
 
     return intercept
@@ -63,14 +66,21 @@ def exact(forward: Forward, params: Any) -> Neurons:
     References:
       Tartaglione et al. 2021, SeReNe (arXiv:2102.03773), equation 3.
     """
+    return forward.mean({p: _per_neuron(g) for p, g in per_example(forward, params).items()})
+
+
+def per_example(forward: Forward, params: Any) -> Neurons:
+    """Computes `(1/C) · Σ_k |∂y_k/∂p_i|` of each example: (batch, …, neurons) float32 by path.
+
+    References:
+      Tartaglione et al. 2021, SeReNe (arXiv:2102.03773), equation 3.
+    """
     pull, outputs = _pull(forward, params)
     classes = outputs.shape[-1]
     each = jax.vmap(lambda k: pull(jnp.broadcast_to(jax.nn.one_hot(k, classes), outputs.shape)))(
         jnp.arange(classes)
     )
-    return forward.mean(
-        {p: _per_neuron(jnp.mean(jnp.abs(tree.wide(g)), 0)) for p, g in each.items()}
-    )
+    return {p: jnp.mean(jnp.abs(tree.wide(g)), 0) for p, g in each.items()}
 
 
 def lower_bound(forward: Forward, params: Any) -> Neurons:

@@ -34,6 +34,23 @@ def test_unspecified_is_the_mean_over_all_outputs(net):
 
 
 @pytest.mark.slow
+def test_unspecified_per_example_takes_absolute_values_before_the_mean(mlp):
+    mlp = mlp()
+    gradient = jax.jit(jax.grad(lambda params, x, k: logits(mlp, params, x[None])[0, k]))
+    classes = logits(mlp, mlp.params, mlp.images).shape[-1]
+    each = [absolute(gradient(mlp.params, x, k)) for x in mlp.images for k in range(classes)]
+    found = mlp.look(weights.unspecified_per_example)
+    assert_close(found, mean(each))
+    less = mlp.look(weights.unspecified)
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a >= b - 1e-6).all()), found, less)))
+
+
+def test_unspecified_per_example_refuses_convolutions(convnet):
+    with pytest.raises(ValueError, match="unspecified_per_example: got Conv_0/.*dense layers"):
+        weights.unspecified_per_example(convnet.forward, convnet.params)
+
+
+@pytest.mark.slow
 def test_specified_is_of_the_class_of_each_image(net):
     gradient = jax.jit(jax.grad(lambda params, x, k: logits(net, params, x[None])[0, k]))
     each = [gradient(net.params, x, k) for x, k in zip(net.images, net.labels, strict=True)]

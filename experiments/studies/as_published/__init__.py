@@ -15,6 +15,7 @@ BARS = (
     Bar("sparse VD unremoved 0–1", _VD, 200, error=1.92, compression=68),
     Bar("L0 averaged", "219-214-100 at 1.4 %", 200, error=1.4,
         macs=219 * 214 + 214 * 100 + 100 * 10),  # the paper's row with one λ
+    Bar("sensitivity per example", "103× at 1.95 %", error=1.95, compression=103),
     Bar("dense with Adam"),
     Bar("NPN with Adam"),
     Bar("NPN with SGD"),

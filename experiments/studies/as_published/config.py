@@ -4,13 +4,15 @@
 
 Sparse VD removes no weights in training and starts with a trained network; the divergence is ramped
 up between epochs 5 and 20. L0 evaluates an average of its weights, uses weight decay, and trains on
-all but ten of the 60,000 images. NPN and a dense network have NPN's optimizer, Adam at a constant
-rate; "NPN with SGD" has the recipe of the other arms.
+all but ten of the 60,000 images. "Sensitivity per example" averages absolute values over the batch;
+its other settings are those of "sensitivity 103×" in the study lenet300. NPN and a dense network
+have NPN's optimizer, Adam at a constant rate; "NPN with SGD" has the recipe of the other arms.
 """
 
 from ml_collections import ConfigDict
 
-from configs import dense, l0, npn_sparsify, sparse_vd
+from configs import dense, l0, npn_sparsify, sensitivity, sparse_vd
+from experiments.studies.lenet300.config import LOOP
 from experiments.studies.recipes import mnist, same_recipe
 from gpnas.train import study
 
@@ -23,10 +25,14 @@ def get_config() -> ConfigDict:
         "sparse VD unremoved": mnist(sparse_vd, 200, remove=False),
         "sparse VD unremoved 0–1": mnist(sparse_vd, 200, remove=False),
         "L0 averaged": mnist(l0, 200, penalties=(0.1,), decay=5e-4),
+        "sensitivity per example": mnist(
+            sensitivity, 150, density=0.0097, patience=1, kind="unspecified_per_example", **LOOP
+        ),
         "dense with Adam": mnist(dense, 200),
         "NPN with Adam": mnist(npn_sparsify, 200),
         "NPN with SGD": mnist(npn_sparsify, 200),
     }
+    same_recipe(arms["sensitivity per example"])
     arms["sparse VD unremoved"].train.init_from = f"{_NETWORKS}:trained"
     unit = arms["sparse VD unremoved 0–1"]
     unit.model.name, unit.train.init_from = f"{_NETWORKS}:UnitPixels", f"{_NETWORKS}:trained_unit"

@@ -11,7 +11,9 @@ from gpnas.train import settings
 
 def test_settings():
     arms = {name: seeds[0] for name, seeds in settings(get_config())}
-    assert {one.train.epochs for one in arms.values()} == {200}
+    epochs = {name: one.train.epochs for name, one in arms.items()}
+    assert epochs.pop("sensitivity per example") == 150 and set(epochs.values()) == {200}
+    assert arms["sensitivity per example"].method.kind == "unspecified_per_example"
     assert not arms["sparse VD unremoved"].method.remove
     own, other = arms["NPN with Adam"].optimizer, arms["dense with Adam"].optimizer
     assert own.to_dict() == other.to_dict() and own.schedule == "constant"
