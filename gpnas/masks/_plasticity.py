@@ -83,7 +83,7 @@ def plasticity(
     Raises:
       ValueError: If `every` or `window` is below 1, or a density is not in [0, 1] (see
         `schedule.check_densities`); on init, if a structured selection is used with
-        `allocate.by_total_cost`.
+        `allocate.by_total_cost`, or if `seed_score` uses gradients.
     """
     check_densities(density)
     budget = track_density(churn) if budget is None else budget
@@ -93,8 +93,7 @@ def plasticity(
     def init_fn(masks: Masks, params: Any, key: jax.Array) -> tuple[Masks, PlasticityState]:
         active, weights = masked_leaves(masks), masked_leaves(masks, params)
         shapes = {path: leaf.shape for path, leaf in active.items()}
-        ctx = MaskContext(step=jnp.int32(0), params=weights, grads=weights, key=key)
-        seeds = seed_score.value(scores.init_statistics((seed_score,), weights), ctx)
+        seeds = _seeds(seed_score, weights, key)
         targets = first(shapes, density(jnp.int32(0)))
         active = _first(targets, select, first.weight_costs(shapes), active, seeds, key)
         statistics = scores.init_statistics((drop, grow), weights)
@@ -119,6 +118,19 @@ def plasticity(
     may_observe = scores.observed((drop, grow), every, window)
     transform = MaskTransform(init_fn, update_fn, may_observe=may_observe)
     return every_(between(transform, start, stop), every)
+
+
+def _seeds(score: scores.Score, weights: Leaves, key: jax.Array) -> Leaves:
+    """Returns the scores of initial weights; raises ValueError if they need gradients."""
+    ctx = MaskContext(step=jnp.int32(0), params=weights, grads={}, key=key)
+    allowed = f"seed_score: got {score.name}, allowed: a score that uses no gradients"
+    try:
+        found = score.value({}, ctx)
+    except (KeyError, ValueError) as error:  # neither gradients nor statistics are known yet
+        raise ValueError(allowed) from error
+    if found.keys() != weights.keys():
+        raise ValueError(allowed)
+    return dict(found)
 
 
 def _first(

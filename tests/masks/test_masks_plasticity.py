@@ -204,6 +204,12 @@ def test_the_start_is_random_and_respects_masks_that_are_given():
     np.testing.assert_array_equal(of(by_size), best(weights, 72, np.ones(SIZE, bool)))
 
 
+@pytest.mark.parametrize("made", [score.gradient, score.taylor, score.momentum])
+def test_initial_masks_cannot_depend_on_gradients(made):
+    with pytest.raises(ValueError, match=f"seed_score: got {made().name}, allowed: a score that"):
+        rule(seed_score=made()).init(init_masks(PARAMS), context(0).params, KEY)
+
+
 @pytest.mark.slow
 def test_events_begin_and_end_where_they_should():
     history, _ = develop(rule(start=10, stop=25))
