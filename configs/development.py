@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
         grow="growth_gain",
         decay=0.9,
         every="auto",
-        window=5,
+        window=1,
         allocation="global",
         seed_allocation="erk",
     )

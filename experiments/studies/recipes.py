@@ -6,6 +6,8 @@ from ml_collections import ConfigDict
 
 # Durations of the committed records in steps, independent of a run's length.
 _STEPS = {"every": 100, "window": 20}
+#: Window of development in the committed records; its config now has 1.
+WINDOW = 5
 
 
 def pinned(config: ConfigDict) -> ConfigDict:

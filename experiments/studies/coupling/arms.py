@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import development, gmp, granet, pipeline, rigl, snfs, static
 from configs import set as sparse_evolution
-from experiments.studies.recipes import pinned
+from experiments.studies.recipes import WINDOW, pinned
 from gpnas.methods import match_flops, relative_flops
 from gpnas.train import base
 
@@ -51,7 +51,7 @@ def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
 
 #: Arms with a given density, by name.
 ARMS: dict[str, Arm] = {
-    OURS: Arm(development.get_config, {}, "peak"),
+    OURS: Arm(development.get_config, {"window": WINDOW}, "peak"),
     "pipeline": Arm(pipeline.get_config, {"allocation": "global"}, "peak"),
     "magnitude and gradient": Arm(
         development.get_config, {"grow": "gradient", "window": 1}, "peak"

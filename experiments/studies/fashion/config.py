@@ -8,7 +8,7 @@ About eight minutes on 2 CPU cores. `./run.sh` trains the first five arms with t
 from ml_collections import ConfigDict
 
 from configs import dense, development, gmp, granet, pipeline, rigl, static
-from experiments.studies.recipes import pinned
+from experiments.studies.recipes import WINDOW, pinned
 from gpnas.train import study
 
 DENSITY = 0.02
@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
         "granet": granet.get_config(),
         "random": static.get_config(),
     }
+    arms["development"].method.window = WINDOW
     for name, config in arms.items():
         pinned(config)
         if name in FIRST:

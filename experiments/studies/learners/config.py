@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import development, gmp, l0, lobster, npn_sparsify, rigl, sensitivity, serene, snfs
 from configs import sparse_vd as vd
-from experiments.studies.recipes import on, same_recipe
+from experiments.studies.recipes import WINDOW, on, same_recipe
 from gpnas.train import study
 
 EPOCHS = 30
@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     arms = {
         "GMP": fashion(gmp),
         "RigL": fashion(rigl),
-        "development": fashion(development, peak=8.0),
+        "development": fashion(development, peak=8.0, window=WINDOW),
         "SNFS": fashion(snfs),
         "sensitivity": fashion(sensitivity, refresh=10, **_LOOP),
         "LOBSTER": fashion(lobster, **_LOOP),
