@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from experiments.studies.coupling.arms import CHEAPER
 from experiments.studies.coupling.config import get_config
 from experiments.studies.coupling.tables import error_table, gap_table, savings_table
 from experiments.studies.coupling.targets import targets_table
@@ -26,7 +27,8 @@ def sections(top: float, results: pathlib.Path, config: ConfigDict) -> Mapping[s
     found = records(results, config)
     if not found:
         return {config.study: Section()}
-    figure = density_panels(_HEADING, found, _REFERENCES, top=top)
+    drawn = [record for record in found if record["arm"] not in CHEAPER]
+    figure = density_panels(_HEADING, drawn, _REFERENCES, top=top)
     tables = [gap_table(found), error_table(found)]
     if any(record["arm"] == "GMP" for record in found):
         tables.append(savings_table(found))
