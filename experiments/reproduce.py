@@ -16,7 +16,8 @@ to WORKDIR/paper; tables are only printed. Some studies need extras of the packa
 otherwise idle machine.
 
 With --jobs, each row of a sweep, and each other study, is a process; on a shared GPU, set
-XLA_PYTHON_CLIENT_PREALLOCATE=false.
+XLA_PYTHON_CLIENT_PREALLOCATE=false. Studies that need records of others run after them. The exit
+code is 3 if a process fails.
 """
 
 import pathlib
@@ -37,6 +38,7 @@ _BUDGET = flags.DEFINE_enum(
 )
 _JOBS = flags.DEFINE_integer("jobs", 1, "Number of processes side by side.", lower_bound=1)
 _ONLY_PAGE = flags.DEFINE_bool("page", False, "Run nothing; write the pages from the records.")
+_PAGES = flags.DEFINE_bool("pages", True, "Whether tables and figures are written.")
 _RAW = flags.DEFINE_string("raw_dir", None, "Folder with MNIST's official files, if available.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs", "Parent of the runs' folders.")
 _RESULTS = flags.DEFINE_string("results", str(_ROOT / "results"), "Folder of the records.")
@@ -55,39 +57,41 @@ def main(argv: Sequence[str]) -> None:
         results = pathlib.Path(_WORKDIR.value) / aside
     with stop_signal() as stopped:
         options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
-        if _JOBS.value > 1 and not _ONLY_PAGE.value:
-            _run_side_by_side(asked, stopped)
+        failed = _run_side_by_side(asked, stopped) if _JOBS.value > 1 else []
         for _, study, config in asked:
             if study.run is not None and not _ONLY_PAGE.value and _JOBS.value == 1:
                 study.run(config, options)
     pages = []
-    for _, study, config in asked:
+    for _, study, config in asked if _PAGES.value else ():
         docs = pathlib.Path(_DOCS.value)
         pages += library.write_pages(study, config, results, docs, not aside)
     if not aside:
         print("\n".join(map(str, dict.fromkeys(pages))))
+    if failed:
+        raise GaveUp(f"{len(failed)} processes failed: {'; '.join(failed)}")
 
 
 def _run_side_by_side(
     asked: Sequence[tuple[str, Any, ConfigDict]], stopped: Callable[[], bool]
-) -> None:
-    """Runs this command once for each row of the requested sweeps, and for each other study.
+) -> list[str]:
+    """Runs this command for each row of the requested sweeps, and for each other study.
 
-    Raises:
-      GaveUp: If one of them fails.
+    Returns:
+      The rows and studies that failed.
     """
     from experiments.studies.jobs import run_jobs
 
-    names: list[str] = []
-    for name, study, config in asked:
-        only = [arm for arm in config.get("only", "").split(",") if arm in study.rows]
-        names += (only or study.rows) if study.rows and "densities" in config else [name]
     given = [flag.serialize() for flag in (_FAST, _BUDGET, _RAW, _WORKDIR, _RESULTS, _DOCS)]
-    command = [sys.executable, str(pathlib.Path(__file__)), *filter(None, given)]
-    commands = {name: [*command, "--jobs=1", name] for name in names}
-    failed = run_jobs(commands, _JOBS.value, stopped)
-    if failed and not stopped():
-        raise GaveUp(f"{len(failed)} of {len(names)} processes failed: {'; '.join(failed)}")
+    command = [sys.executable, str(pathlib.Path(__file__)), "--nopages", *filter(None, given)]
+    rounds: tuple[dict, dict] = {}, {}  # studies that need records of others come second
+    for name, study, config in asked:
+        if study.run is None or _ONLY_PAGE.value:
+            continue
+        only = [arm for arm in config.get("only", "").split(",") if arm in study.rows]
+        rows = (only or study.rows) if study.rows and "densities" in config else [name]
+        rounds[bool(study.needs)] |= {row: [*command, row] for row in rows}
+    failed = [name for jobs in rounds for name in run_jobs(jobs, _JOBS.value, stopped)]
+    return [] if stopped() else failed
 
 
 def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDict]]:

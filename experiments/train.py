@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
         _print(record)
 
 
-def _share(argv: Sequence[str], error: UserError) -> None:
+def _raise_in_all_processes(argv: Sequence[str], error: UserError) -> None:
     """Raises a mistake in the command line in all processes, if the flags that join them are valid.
 
     The mistake has ended the parsing of all flags, so these are parsed alone.
@@ -133,4 +133,4 @@ def _print(record: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    start(main, _share)
+    start(main, _raise_in_all_processes)

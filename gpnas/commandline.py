@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -58,7 +58,7 @@ _FORMS: dict[type, str] = {ConfigDict: "a dict in Python's notation, such as {'n
 
 def start(
     main: Callable[[Sequence[str]], Any],
-    share: Callable[[Sequence[str], UserError], None] | None = None,
+    on_mistake: Callable[[Sequence[str], UserError], None] | None = None,
 ) -> None:
     """Parses the flags and runs `main(arguments)`.
 
@@ -70,8 +70,8 @@ def start(
     Args:
       main: Receives the remaining arguments, the program's name first. It may raise `UserError`,
         `GaveUp`, `Stopped`, and `OSError` if a file cannot be written.
-      share: `(arguments, error) → None`, called before a mistake in the flags ends the program, for
-        example to end other processes, too.
+      on_mistake: `(arguments, error) → None`, called before a mistake in the flags ends the
+        program, for example to end other processes, too.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -82,14 +82,15 @@ def start(
             sys.stdout.flush()
 
     def parse_flags(argv: Sequence[str]) -> list[str]:
+        left: list[str] = []
         with _one_line_on_error():
             try:
-                return parse(argv)
+                left = parse(argv)
             except UserError as error:
-                if share is not None:
-                    share(argv, error)
+                if on_mistake is not None:
+                    on_mistake(argv, error)
                 raise
-        raise AssertionError("unreachable")
+        return left
 
     _keep_compiled()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: cleans up
@@ -132,7 +133,7 @@ def _unraisable(raised: Any) -> None:
         sys.__unraisablehook__(raised)
 
 
-def stop(reason: object, code: int) -> None:
+def stop(reason: object, code: int) -> NoReturn:
     """Prints the reason as one line on stderr and ends the program."""
     print(" ".join(str(reason).split()), file=sys.stderr)
     sys.exit(code)

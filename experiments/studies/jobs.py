@@ -24,15 +24,19 @@ def run_jobs(
     waiting, failed = list(commands), list[str]()
     running: dict[str, subprocess.Popen] = {}
     asked = False
-    while running or (waiting and not stopped()):
-        while waiting and len(running) < most and not stopped():
-            name = waiting.pop(0)
-            running[name] = subprocess.Popen(commands[name])
-        if stopped() and not asked:
-            asked = True
-            for process in running.values():
-                process.terminate()
-        time.sleep(_POLL)
-        ended = [name for name, process in running.items() if process.poll() is not None]
-        failed += [name for name in ended if running.pop(name).returncode != 0]
+    try:
+        while running or (waiting and not stopped()):
+            while waiting and len(running) < most and not stopped():
+                name = waiting.pop(0)
+                running[name] = subprocess.Popen(commands[name])
+            if stopped() and not asked:
+                asked = True
+                for process in running.values():
+                    process.terminate()
+            time.sleep(_POLL)
+            ended = [name for name, process in running.items() if process.poll() is not None]
+            failed += [name for name in ended if running.pop(name).returncode != 0]
+    finally:  # none are left, unless something was raised
+        for process in running.values():
+            process.terminate()
     return failed

@@ -186,7 +186,7 @@ def _verdicts(bar: Bar, records: Sequence[Record]) -> dict[str, str]:
         found["units"] = "no" if more else "yes"
     macs = [compact_macs(r) for r in records]
     if bar.macs and None in macs:
-        found["MACs not known"] = "no"
+        found["MACs"] = "not known"
     elif bar.macs:
         gap = _gap([m or 0 for m in macs], bar.macs)
         text = target_verdict(gap, -1, ",.0f")

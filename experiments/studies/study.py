@@ -60,6 +60,7 @@ class Study(NamedTuple):
         the study has no fast version.
       readme: Names of sections that are written to README.md instead.
       paper_epochs: Epochs of the papers, by arm of a sweep; for `--budget=paper`.
+      needs: Studies whose records `run` reads.
     """
 
     get_config: Callable[[], ConfigDict]
@@ -70,6 +71,7 @@ class Study(NamedTuple):
     shorten: Callable[[ConfigDict], None] | None = None
     readme: Sequence[str] = ()
     paper_epochs: Mapping[str, int] = MappingProxyType({})
+    needs: Sequence[str] = ()
 
 
 def load() -> dict[str, Study]:

@@ -127,7 +127,7 @@ def _seeds(score: scores.Score, weights: Leaves, key: jax.Array) -> Leaves:
     try:
         found = score.value({}, ctx)
     except (KeyError, ValueError) as error:  # neither gradients nor statistics are known yet
-        raise ValueError(allowed) from error
+        raise ValueError(f"{allowed} ({error})") from error
     if found.keys() != weights.keys():
         raise ValueError(allowed)
     return dict(found)

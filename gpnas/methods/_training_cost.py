@@ -30,7 +30,7 @@ def training_cost(
       forecast: Forecast of the method.
       steps: Length of the run.
       shapes: Shapes of the masked leaves by path.
-      macs: MACs of one weight by path; None: equal in all layers.
+      macs: MACs of one weight by path, 0 for others; None: equal in all layers.
 
     Returns:
       `(training FLOPs / those of dense training, mean density)`.
@@ -44,9 +44,10 @@ def _active_macs(
     forecast: Forecast, shapes: allocate.Shapes, macs: Mapping[str, float]
 ) -> schedule.Schedule:
     split = forecast.allocation
-    if split is None or len({macs.get(path, 0.0) for path in shapes}) < 2:
-        return forecast.density
     each = {path: macs.get(path, 0.0) * math.prod(own) for path, own in shapes.items()}
+    total = sum(each.values())
+    if split is None or not total or len({macs.get(path, 0.0) for path in shapes}) < 2:
+        return forecast.density
     costs = split.weight_costs(shapes)
     most = {path: costs.get(path, 1) * math.prod(own) for path, own in shapes.items()}
 
@@ -55,9 +56,8 @@ def _active_macs(
             count.astype(float) * sum(each[p] for p in group) / max(sum(most[p] for p in group), 1)
             for group, count in split(shapes, density).items()
         ]
-        return jnp.sum(jnp.stack(parts)) / sum(each.values())
+        return jnp.sum(jnp.stack(parts)) / total
 
-    known = jax.vmap(fraction)(
-        jnp.asarray(_DENSITIES)
-    )  # not jitted: programs of `allocate` are compiled once
+    # Not jitted: the programs of `allocate` are compiled once for all calls.
+    known = jax.vmap(fraction)(jnp.asarray(_DENSITIES))
     return lambda step: jnp.interp(forecast.density(step), _DENSITIES, known)

@@ -33,7 +33,7 @@ def run_several(
     evaluate: Callable[[Sequence[Trial]], Sequence[Trial]],
     most: int,
 ) -> None:
-    """Runs several trials, whose candidates are evaluated together, in the calling thread.
+    """Runs several trials in threads, and evaluates their candidates in the calling thread.
 
     Each trial has a thread of its own, in which Optuna sends its heartbeats. Trials begin one after
     the other, so a proposal sees those before it as running trials.
@@ -43,6 +43,9 @@ def run_several(
       objective: `(Optuna's trial, its place) → values`.
       evaluate: `trials → evaluated trials`, of distinct candidates.
       most: Number of trials.
+
+    Raises:
+      Exception: What the objective or the evaluation raises.
     """
     events = queue.SimpleQueue[Trial | Future[None]]()
     results = Future[dict[tuple, Trial]]()
@@ -66,13 +69,14 @@ def run_several(
                 event = events.get()  # a trial that waits for its evaluation, or a job that ended
                 if not isinstance(event, Future):
                     group.setdefault(_candidate(event), event)
-                elif event.exception():
-                    break
+                else:
+                    event.result()  # raises what ended the job, if it failed
             ended = evaluate(list(group.values())) if group else ()
             results.set_result(dict(zip(group, ended, strict=True)))
         except BaseException as error:  # the threads must end, whatever happened
             closed.set()
-            results.set_exception(error)
+            if not results.done():
+                results.set_exception(error)
             raise
     for job in jobs:
         job.result()

@@ -102,9 +102,14 @@ def _steps_or_text(value: Any) -> config_dict.FieldReference:
     return config_dict.FieldReference(value, field_type=object)
 
 
+# Fields that do not affect results and may differ between the processes of a run: each machine has
+# its own data, only process 0 writes results, and `train.feed` is compared as the steps it streams.
+_OF_A_PROCESS = (
+    "analysis", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
+    "train.tensorboard", "train.feed",
+)  # fmt: skip
 _FREE = (
-    "analysis", "resume", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
-    "train.tensorboard", "train.feed", "train.keep", "train.keep_epochs", "train.keep_best",
+    *_OF_A_PROCESS, "resume", "train.keep", "train.keep_epochs", "train.keep_best",
     "train.profile", "train.shard_min_size", "train.checkpoint_seconds", "method.table",
 )  # fmt: skip
 
@@ -120,14 +125,6 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
       such as paths and checkpoints.
     """
     return {path: value for path, value in _with_defaults(config) if path not in _FREE}
-
-
-# Of `_FREE`, the fields that may differ between the processes of a run: each machine has its own
-# data, only process 0 writes results, and `train.feed` is compared as the steps it streams.
-_OF_A_PROCESS = (
-    "analysis", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
-    "train.tensorboard", "train.feed",
-)  # fmt: skip
 
 
 def shared_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,13 +103,13 @@ def wait_for_abort(error: Exception, lost_seconds: int) -> None:
 
 
 def _interruptible(wait: Callable[[], None]) -> None:
-    """Calls a function in a thread, since Python handles signals only between bytecodes of main."""
-    raised: list[Exception] = []
+    """Calls a function in a thread, so that the main thread can run signal handlers meanwhile."""
+    raised: list[BaseException] = []
 
     def call() -> None:
         try:
             wait()
-        except Exception as error:
+        except BaseException as error:  # raised in the main thread
             raised.append(error)
 
     thread = threading.Thread(target=call, daemon=True)

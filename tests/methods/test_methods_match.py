@@ -53,7 +53,16 @@ def test_gmp_at_the_cost_of_development_with_convolutions():
     gmp = GMP | {"allocation": "erk"}
     found = match_flops(gmp, target, "first", (0.1, 1.0), **run)
     assert relative_flops(found, **run) == pytest.approx(target, rel=1e-3)
-    assert relative_flops(found, **RUN) != pytest.approx(relative_flops(gmp, **RUN), rel=1e-2)
+    alike = relative_flops(DEVELOPMENT | {"allocation": "erk"}, **RUN)
+    equal = match_flops(gmp, alike, "first", (0.1, 1.0), **RUN)  # if MACs per weight were equal
+    assert found["first"] != pytest.approx(equal["first"], rel=1e-2)
+
+
+def test_weights_without_macs_cost_nothing():
+    run = RUN | {"shapes": {"a": (40, 20), "b": (20, 10), "c": (0, 3)}, "macs": {"a": 2.0}}
+    settings = {"name": "static", "density": 0.3, "allocation": "uniform"}
+    assert relative_flops(settings, **run) == pytest.approx(0.3, rel=1e-3)
+    assert relative_flops(settings, **run | {"macs": {"c": 1.0}}) == pytest.approx(0.3)
 
 
 def test_gmp_at_the_cost_of_development():

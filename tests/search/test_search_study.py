@@ -54,7 +54,7 @@ def grouped(groups):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["evolution", "asha", "successive_halving", "local"])
 def test_candidates_evaluated_together(tmp_path, name):
-    """The same groups as in memory, also where a strategy waits for a group."""
+    """No candidate is evaluated twice, and groups are those in memory."""
     in_memory, stored = [], []
     whole = search_together(strategy(name), grouped(in_memory), 16, together=3, seed=5)
     for evaluations in (6, 16):

@@ -57,7 +57,7 @@ def _against_gmp(records: Sequence[Record]) -> Iterator[_Row]:
         costs = {}
         for arm in (OURS, *CHEAPER):
             gap = _gap(records, arm, "GMP", density)
-            if gap is not None and (gap.mean <= 0 or not _excludes_zero(gap)):
+            if gap is not None and gap.half is not None and gap.mean <= gap.half:
                 cost, base = (training_flops(_at(records, a, density)) for a in (arm, "GMP"))
                 costs[arm] = cost / base, gap
         if costs:

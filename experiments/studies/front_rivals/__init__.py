@@ -90,4 +90,4 @@ def _targets(
     return targets_table(Known(config, rows, errors, fronts, found, latency, wall, reference))
 
 
-STUDY = Study(get_config, run, _sections, "front.md", rows=get_config().arms)
+STUDY = Study(get_config, run, _sections, "front.md", rows=get_config().arms, needs=("front",))

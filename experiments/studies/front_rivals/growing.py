@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.front_rivals.networks import Context, develop
 
-_PRUNING, _OVERSHOOT = "pruning only", "overshoot"
+_PRUNING, OVERSHOOT = "pruning only", "overshoot"
 #: Fields of the method of arms that only grow, from small networks.
 GROWTH: Mapping[str, Mapping[str, Any]] = {
     "growing only": {"spare": 0.25},
@@ -18,7 +18,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     _PRUNING: {},
     **GROWTH,
     "growing with exchange": {"name": "experiments.studies.front.arms:exchange", "spare": 0.25},
-    _OVERSHOOT: {"spare": 0.25},
+    OVERSHOOT: {"spare": 0.25},
 }
 
 
@@ -48,6 +48,6 @@ def costs_on_the_way(config: ConfigDict, arm: str, level: float) -> tuple[float,
     if arm == _PRUNING:
         return 1.0, level
     first = config.seed_cost * level
-    if arm == _OVERSHOOT:
+    if arm == OVERSHOOT:
         return first, min(config.peak * level, 1.0), level
     return first, level

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from experiments.benchmarks.measure import Missing, require
 from experiments.studies.front.run import FIELDS, LONG, chosen_rates
-from experiments.studies.front_rivals.growing import METHODS, develop_each
+from experiments.studies.front_rivals.growing import METHODS, OVERSHOOT, develop_each
 from experiments.studies.front_rivals.networks import (
     Context,
     costs_of,
@@ -216,7 +216,7 @@ def _uniform_with_flops(context: Context, case: Case, front: str) -> dict[str, A
     costs, levels = context.costs, context.config.front.front
     widths = [scaled(costs.whole, uniform_fraction(costs, level)) for level in levels]
     macs = sum(costs.macs(one) for one in widths)
-    spent = _record(context, front, True, seed=case.seed)["train_flops"]
+    spent = _record(context, front, case.seed, of_front=True)["train_flops"]
     epochs = round(spent / train_flops(context, macs, epoch_steps(context)))
     return _together([
         {"level": level, "epochs": epochs, **train_scratch(context, one, case.seed, epochs)}
@@ -227,7 +227,7 @@ def _uniform_with_flops(context: Context, case: Case, front: str) -> dict[str, A
 def _uniform_as_overshoot(context: Context, case: Case) -> dict[str, Any]:
     """Trains uniform networks, each with the training FLOPs of the overshoot at its level."""
     costs, networks = context.costs, []
-    for one in _record(context, "overshoot", seed=case.seed)["networks"]:
+    for one in _record(context, OVERSHOOT, case.seed)["networks"]:
         widths = scaled(costs.whole, uniform_fraction(costs, one["level"]))
         epoch = train_flops(context, costs.macs(widths), epoch_steps(context))
         epochs = max(round(one["train_flops"] / epoch), 1)
@@ -238,14 +238,15 @@ def _uniform_as_overshoot(context: Context, case: Case) -> dict[str, Any]:
 
 def _other_widths(context: Context, case: Case) -> dict[str, Any]:
     """Trains the networks of another arm from scratch, with the same seed."""
+    other, of_front = _WIDTHS_OF[case.arm]
     return _together([
         {"level": one["level"]}
         | train_scratch(context, tuple(one.get("widths") or one["units"].values()), case.seed)
-        for one in _record(context, *_WIDTHS_OF[case.arm], seed=case.seed)["networks"]
+        for one in _record(context, other, case.seed, of_front=of_front)["networks"]
     ])  # fmt: skip
 
 
-def _record(context: Context, arm: str, of_front: bool = False, *, seed: int) -> Mapping[str, Any]:
+def _record(context: Context, arm: str, seed: int, *, of_front: bool = False) -> Mapping[str, Any]:
     """Returns the record of another arm, of this study or of `front`.
 
     Raises:

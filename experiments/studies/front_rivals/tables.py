@@ -12,20 +12,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 from ml_collections import ConfigDict
 
-from experiments.studies.front_rivals.growing import METHODS
+from experiments.studies.front_rivals.growing import METHODS, OVERSHOOT
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
 FRONT, WIDTHS, PRUNING = "front", "front's widths", "pruning only"
-_OVERSHOOT = "overshoot"
 #: Pairs of an arm and others that are compared with it in a further table.
 COMPARED: Mapping[str, Sequence[str]] = {
     "front, six networks": ("uniform as long as six",),
     "front, three times as long": ("uniform three times as long",),
     "growing only": (
-        "random growth", "growing with exchange", _OVERSHOOT, "widths of growing only",
+        "random growth", "growing with exchange", OVERSHOOT, "widths of growing only",
     ),
-    _OVERSHOOT: ("uniform as long", "uniform as overshoot"),
+    OVERSHOOT: ("uniform as long", "uniform as overshoot"),
 }  # fmt: skip
 _INHERITING = ("LEMONADE",)  # searches in which children are trained for fewer steps
 _SIZE = (760.0, 420.0)

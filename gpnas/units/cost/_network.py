@@ -128,7 +128,8 @@ def training_macs(
     (3·f_S·ΔT + 2·f_S + f_D) / (ΔT + 1).
 
     Args:
-      density: `step → fraction of the weights that is active`.
+      density: `step → fraction of the weights that is active`, or of their cost if the allocation
+        has a budget in cost.
       dense_gradient: `step → fraction of steps that need the dense gradient`.
       steps: Length of the run.
       active_macs: `step → fraction of the MACs that is active`; None: equal to the density.
