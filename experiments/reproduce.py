@@ -89,7 +89,7 @@ def _run_side_by_side(
             continue
         only = [arm for arm in config.get("only", "").split(",") if arm in study.rows]
         rows = (only or study.rows) if study.rows and "densities" in config else [name]
-        rounds[bool(study.needs)] |= {row: [*command, row] for row in rows}
+        rounds[bool(study.needs)].update({row: [*command, row] for row in rows})
     failed = [name for jobs in rounds for name in run_jobs(jobs, _JOBS.value, stopped)]
     return [] if stopped() else failed
 
