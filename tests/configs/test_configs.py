@@ -222,6 +222,5 @@ def test_nothing_is_missing_of_a_study_that_was_run(name):
     never_run = {
         "lenet300": {"sparse VD", "sparse VD KL×0.3"},
         "lenet5": {"LeNet-5 L0"},
-        "curves": {"dense with Adam", *(f"NPN SGD@{2**k / 10:g}" for k in range(5))},
     }
     assert missing <= never_run.get(name, set())
