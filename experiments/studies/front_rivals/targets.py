@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.studies.front.run import FIELDS
+from experiments.studies.front.run import FIELDS, LONG
 from experiments.studies.front_rivals.growing import OVERSHOOT
 from experiments.studies.front_rivals.searches import STRATEGIES
 from experiments.studies.front_rivals.tables import FRONT, PRUNING, WIDTHS, Rows
@@ -88,10 +88,11 @@ def _hypervolumes(known: Known) -> Iterable[_Line]:
 
 
 def _errors(known: Known) -> Iterable[_Line]:
-    yield _by_level(
-        known, "front better than uniform widths by 0.4, 0.6 and 1.0", FRONT, _UNIFORM,
-        {0.25: 0.4, 0.12: 0.6, 0.06: 1.0},
-    )  # fmt: skip
+    for arm, rival in ((FRONT, _UNIFORM), (f"front, {LONG}", f"uniform {LONG}")):
+        yield _by_level(
+            known, f"{arm} better than {rival} by 0.4, 0.6 and 1.0", arm, rival,
+            {0.25: 0.4, 0.12: 0.6, 0.06: 1.0},
+        )  # fmt: skip
     for arm, rival in ((OVERSHOOT, "uniform as overshoot"), (_GROWING, _UNIFORM)):
         flops = ""
         if arm in known.errors and rival in known.errors:
