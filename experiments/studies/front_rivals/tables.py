@@ -26,6 +26,10 @@ COMPARED: Mapping[str, Sequence[str]] = {
     ),
     OVERSHOOT: ("uniform as long", "uniform as overshoot"),
 }  # fmt: skip
+_ONLY_IN_TABLES = (
+    "front, 14 epochs", "front, twice as long", "front, six networks", "uniform as long as six",
+    "random growth", OVERSHOOT, "Torch-Pruning",
+)  # fmt: skip
 _INHERITING = ("LEMONADE",)  # searches in which children are trained for fewer steps
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
@@ -227,9 +231,12 @@ def _range(values: Sequence[float], style: str) -> str:
 
 
 def baselines_figure(rows: Rows, levels: Sequence[float]) -> FigureSpec:
-    """Plots mean errors against MACs; for each search, those of its largest budget."""
+    """Plots mean errors against MACs; for each search, those of its largest budget.
+
+    Variants of an arm that are only in the tables are left out.
+    """
     largest = {name.split(", ")[0] if "×" in name else name: name for name in rows}
-    rows = {name: rows[name] for name in largest.values()}
+    rows = {name: rows[name] for name in largest.values() if name not in _ONLY_IN_TABLES}
     text = "; ".join(
         f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"
         for name, seeds in rows.items()
@@ -238,7 +245,8 @@ def baselines_figure(rows: Rows, levels: Sequence[float]) -> FigureSpec:
     panel = Panel(functools.partial(_draw, rows, levels), said, *_SIZE, _MARGINS)
     caption = (
         "Mean test error of the networks at each level of MACs, relative to the whole network's."
-        " Lower left is better. A number with × is a budget in training FLOPs of one front."
+        " Lower left is better. A number with × is a budget in training FLOPs of one front. Further"
+        " arms are in the tables."
     )
     return FigureSpec("front_rivals", "The front and its baselines", caption, [panel])
 
