@@ -57,10 +57,10 @@ def main(argv: Sequence[str]) -> None:
         results = pathlib.Path(_WORKDIR.value) / aside
     with stop_signal() as stopped:
         options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
-        failed = _run_side_by_side(asked, stopped) if _JOBS.value > 1 else []
-        for _, study, config in asked:
-            if study.run is not None and not _ONLY_PAGE.value and _JOBS.value == 1:
-                study.run(config, options)
+        to_run = [] if _ONLY_PAGE.value else [one for one in asked if one[1].run is not None]
+        failed = _run_side_by_side(to_run, stopped) if _JOBS.value > 1 else []
+        for _, study, config in to_run if _JOBS.value == 1 else ():
+            study.run(config, options)
     pages = []
     for _, study, config in asked if _PAGES.value else ():
         docs = pathlib.Path(_DOCS.value)
@@ -85,8 +85,6 @@ def _run_side_by_side(
     command = [sys.executable, str(pathlib.Path(__file__)), "--nopages", *filter(None, given)]
     rounds: tuple[dict, dict] = {}, {}  # studies that need records of others come second
     for name, study, config in asked:
-        if study.run is None or _ONLY_PAGE.value:
-            continue
         only = [arm for arm in config.get("only", "").split(",") if arm in study.rows]
         rows = (only or study.rows) if study.rows and "densities" in config else [name]
         rounds[bool(study.needs)].update({row: [*command, row] for row in rows})

@@ -17,7 +17,7 @@ from experiments.studies.densities import (
 )
 from gpnas.report import Cell, Column, Table, stats
 
-_GMP = "GMP"  # from the dense network
+GMP = "GMP"  # from the dense network
 
 
 def choice_table(caption: str, records: Sequence[Record]) -> Table:
@@ -116,7 +116,9 @@ def gap_table(records: Sequence[Record]) -> Table:
     several = len(densities) > 1
     baselines = [name for name in MATCHED if any(record["arm"] == name for record in records)]
     gaps = {
-        name: _area_gap(records, name, densities) if several else _gap(records, name, densities[0])
+        name: _area_gap(records, name, densities)
+        if several
+        else difference(records, OURS, name, densities[0])
         for name in baselines
     }
     corrected = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
@@ -128,7 +130,7 @@ def gap_table(records: Sequence[Record]) -> Table:
     ]
     rows = []
     for name in baselines:
-        cells = [_gap_text(_gap(records, name, density)) for density in densities]
+        cells = [_gap_text(difference(records, OURS, name, density)) for density in densities]
         cells += [_gap_text(gaps[name])] if several else []
         p = f"{corrected[name]:.2g}" if name in corrected else "–"
         rows.append([Cell(text) for text in (name, *cells, p)])
@@ -145,7 +147,7 @@ def savings_table(records: Sequence[Record]) -> Table:
     Args:
       records: Records of `coupling`.
     """
-    densities = densities_asked([record for record in records if record["arm"] == _GMP])
+    densities = densities_asked([record for record in records if record["arm"] == GMP])
     columns = [Column("arm", numeric=False)]
     for density in densities:
         columns += [Column(f"minus GMP at {100 * density:g} %"), Column("training FLOPs ÷ GMP's")]
@@ -162,14 +164,24 @@ def savings_table(records: Sequence[Record]) -> Table:
 
 
 def _savings(records: Sequence[Record], arm: str, density: float) -> tuple[str, str]:
-    own, theirs = (
-        [r for r in records if r["arm"] == name and density_asked(r) == density]
-        for name in (arm, _GMP)
-    )
-    gap = stats.paired_difference(by_seed(own, error), by_seed(theirs, error))
+    own, theirs = (of_arm(records, name, density) for name in (arm, GMP))
     if not own:
         return "–", "–"
+    gap = difference(records, arm, GMP, density)
     return _gap_text(gap), f"{training_flops(own) / training_flops(theirs):.3f}"
+
+
+def of_arm(records: Sequence[Record], arm: str, density: float) -> list[Record]:
+    """Returns the records of an arm at a density."""
+    return [r for r in records if r["arm"] == arm and density_asked(r) == density]
+
+
+def difference(
+    records: Sequence[Record], arm: str, other: str, density: float
+) -> stats.Estimate | None:
+    """Estimates the test error of an arm minus that of another one at a density, paired by seed."""
+    both = (by_seed(of_arm(records, name, density), error) for name in (arm, other))
+    return stats.paired_difference(*both)
 
 
 def p_value(gap: stats.Estimate) -> float:
@@ -206,13 +218,6 @@ def _areas(records: Sequence[Record], arm: str, densities: Sequence[float]) -> d
         if record["arm"] == arm:
             found.setdefault(record["seed"], {})[density_asked(record)] = error(record)
     return {seed: area(one) for seed, one in found.items() if len(one) == len(densities)}
-
-
-def _gap(records: Sequence[Record], name: str, density: float) -> stats.Estimate | None:
-    at = [record for record in records if density_asked(record) == density]
-    return stats.paired_difference(
-        *(by_seed([r for r in at if r["arm"] == arm], error) for arm in (OURS, name))
-    )
 
 
 def _gap_text(gap: stats.Estimate | None) -> str:

@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from experiments.studies.coupling.arms import CHEAPER, MATCHED, OURS
-from experiments.studies.coupling.tables import training_flops
-from experiments.studies.densities import Record, by_seed, density_asked, error
+from experiments.studies.coupling.tables import GMP, difference, of_arm, training_flops
+from experiments.studies.densities import Record, error
 from gpnas.records import read_lines
 from gpnas.report import Cell, Column, Table, stats
 
@@ -44,7 +44,7 @@ def _against_rivals(records: Sequence[Record]) -> Iterator[_Row]:
         if not means:
             continue
         best = min(means, key=lambda arm: means[arm])
-        gap = _gap(records, OURS, best, density)
+        gap = difference(records, OURS, best, density)
         if gap is not None:
             target = f"{100 * density:g} %: development minus the best arm of equal training FLOPs"
             met = gap.mean <= _LEAD and _excludes_zero(gap)
@@ -56,9 +56,9 @@ def _against_gmp(records: Sequence[Record]) -> Iterator[_Row]:
     for density in (0.02, 0.01):
         costs = {}
         for arm in (OURS, *CHEAPER):
-            gap = _gap(records, arm, "GMP", density)
+            gap = difference(records, arm, GMP, density)
             if gap is not None and gap.half is not None and gap.mean <= gap.half:
-                cost, base = (training_flops(_at(records, a, density)) for a in (arm, "GMP"))
+                cost, base = (training_flops(of_arm(records, a, density)) for a in (arm, GMP))
                 costs[arm] = cost / base, gap
         if costs:
             arm = min(costs, key=lambda arm: costs[arm][0])
@@ -74,7 +74,7 @@ def _on_mnist(records: Sequence[Record]) -> Iterator[_Row]:
         if means:
             best = min(means, key=lambda arm: means[arm])
             ours, theirs = (
-                stats.estimate_text(stats.estimate(map(error, _at(records, arm, density))))
+                stats.estimate_text(stats.estimate(map(error, of_arm(records, arm, density))))
                 for arm in (OURS, best)
             )
             result = f"{ours} %; the best arm: {theirs} % ({best}); 50 epochs"
@@ -98,18 +98,9 @@ def _records(results: pathlib.Path, study: str) -> list[Record]:
     return list(read_lines(results / study / "records.jsonl"))
 
 
-def _at(records: Sequence[Record], arm: str, density: float) -> list[Record]:
-    return [r for r in records if r["arm"] == arm and density_asked(r) == density]
-
-
 def _means(records: Sequence[Record], arms: Sequence[str], density: float) -> dict[str, float]:
-    found = {arm: stats.estimate(map(error, _at(records, arm, density))) for arm in arms}
+    found = {arm: stats.estimate(map(error, of_arm(records, arm, density))) for arm in arms}
     return {arm: one.mean for arm, one in found.items() if one is not None}
-
-
-def _gap(records: Sequence[Record], arm: str, other: str, density: float) -> stats.Estimate | None:
-    sides = (by_seed(_at(records, name, density), error) for name in (arm, other))
-    return stats.paired_difference(*sides)
 
 
 def _excludes_zero(gap: stats.Estimate) -> bool:
