@@ -69,8 +69,8 @@ ARMS: dict[str, Arm] = {
     "GMP": Arm(gmp.get_config),
     "random": Arm(static.get_config),
 }
-
-
+#: Development and the arms that are closest to it, for other data and networks.
+CLOSEST = (OURS, "GMP sparse start", "GraNet matched", "random growth")
 #: Development at lower cost, for the comparison with GMP from the dense network.
 CHEAPER: dict[str, Arm] = {
     "window 1": Arm(development.get_config, {"window": 1}),

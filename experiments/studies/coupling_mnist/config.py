@@ -1,18 +1,18 @@
 """The study `coupling` on MNIST: arms of equal training FLOPs that are closest to development.
 
 LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chosen by
-`coupling_tuning`, on Fashion-MNIST. About one hour on 2 CPU cores.
+`coupling_tuning`, on Fashion-MNIST. About an hour and a half on 2 CPU cores.
 
     python experiments/reproduce.py coupling_mnist
 """
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import OURS, config_of
+from experiments.studies.coupling.arms import CLOSEST, config_of
 from experiments.studies.coupling.config import SEEDS, weight_decay
 from gpnas.train import study
 
-ARMS = (OURS, "GMP sparse start", "GraNet matched", "random growth")
+ARMS = (*CLOSEST, "magnitude and gradient", "pipeline")
 DENSITIES = (0.01, 0.005, 0.02, 0.05, 0.002)
 
 
