@@ -1,6 +1,6 @@
 """The study `coupling` on a residual network and CIFAR-10 with augmentation, at 5 %.
 
-ResNet-8 on 16 × 16 colour images, 20 epochs, three paired seeds. Layers have densities by ERK in all
+ResNet-8 on 16 × 16 colour images, 10 epochs, three paired seeds. Layers have densities by ERK in all
 arms, so that training FLOPs are known before the runs. The committed records are of CIFAR-10 as
 JPEG images, in a folder `cifar10_jpeg` where the command is started.
 
@@ -16,16 +16,14 @@ from gpnas.models import ResNet
 from gpnas.train import study
 
 DENSITY = 0.05
-EPOCHS = 20
+EPOCHS = 10
 STEPS = 351  # per epoch
 SIDE = 16  # of an image, in pixels
 MODULE = ResNet()  # ResNet-8 of width 16
 
 
 def _configure(config: ConfigDict) -> None:
-    config.data.update(
-        name="folder:cifar10_jpeg", image_size=SIDE, augment="pad_crop(2)|flip_lr"
-    )
+    config.data.update(name="folder:cifar10_jpeg", image_size=SIDE, augment="pad_crop(2)|flip_lr")
     config.model.update(name="resnet", blocks=MODULE.blocks, width=MODULE.width)
     config.optimizer.learning_rate = resnet_cifar.get_config().optimizer.learning_rate
 
