@@ -1,7 +1,7 @@
 """The study `coupling` on a residual network and CIFAR-10 with augmentation, at 5 %.
 
-ResNet-8 on 16 × 16 colour images, 10 epochs, three paired seeds. Layers have densities by ERK in all
-arms, so that training FLOPs are known before the runs. The committed records are of CIFAR-10 as
+ResNet-8 on 16 × 16 colour images, 10 epochs, three paired seeds. Layers have densities by ERK in
+all arms, so that training FLOPs are known before the runs. The committed records are of CIFAR-10 as
 JPEG images, in a folder `cifar10_jpeg` where the command is started.
 
     python experiments/reproduce.py coupling_resnet
