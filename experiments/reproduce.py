@@ -3,6 +3,7 @@
     python experiments/reproduce.py                      # everything: days on 2 CPU cores
     python experiments/reproduce.py gradmax proxies      # some studies
     python experiments/reproduce.py "sparse VD" L0       # some rows of docs/reproducing.md
+    python experiments/reproduce.py coupling/dense       # an arm of a sweep
     python experiments/reproduce.py --fast               # trained studies, tiny budget, one seed
     python experiments/reproduce.py --budget=paper L0    # as many epochs as the paper, where known
     python experiments/reproduce.py --jobs=4             # four processes side by side
@@ -15,14 +16,14 @@ to WORKDIR/paper; tables are only printed. Some studies need extras of the packa
 `deploy`, `quant` needs `quant`, `torch_pruning` needs `bench`. Studies that measure time need an
 otherwise idle machine.
 
-With --jobs, each row of a sweep, and each other study, is a process; on a shared GPU, set
-XLA_PYTHON_CLIENT_PREALLOCATE=false. Studies that need records of others run after them. The exit
-code is 3 if a process fails.
+With --jobs, each row is a process; the arms of a sweep without rows are divided among as many
+processes; each other study is one. On a shared GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false.
+Studies that need records of others run after them. The exit code is 3 if a process fails.
 """
 
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -74,42 +75,36 @@ def main(argv: Sequence[str]) -> None:
 def _run_side_by_side(
     asked: Sequence[tuple[str, Any, ConfigDict]], stopped: Callable[[], bool]
 ) -> list[str]:
-    """Runs this command for each row of the requested sweeps, and for each other study.
+    """Runs this command for rows, parts of sweeps and other studies at the same time.
 
     Returns:
-      The rows and studies that failed.
+      The names of what failed.
     """
-    from experiments.studies.jobs import run_jobs
+    from experiments.studies.jobs import jobs_of, run_jobs
 
     given = [flag.serialize() for flag in (_FAST, _BUDGET, _RAW, _WORKDIR, _RESULTS, _DOCS)]
     command = [sys.executable, str(pathlib.Path(__file__)), "--nopages", *filter(None, given)]
     rounds: tuple[dict, dict] = {}, {}  # studies that need records of others come second
     for name, study, config in asked:
-        only = [arm for arm in config.get("only", "").split(",") if arm in study.rows]
-        rows = (only or study.rows) if study.rows and "densities" in config else [name]
-        rounds[bool(study.needs)].update({row: [*command, row] for row in rows})
+        for job, own in jobs_of(name, study, config, _JOBS.value).items():
+            rounds[bool(study.needs)][job] = [*command, *own]
     failed = [name for jobs in rounds for name in run_jobs(jobs, _JOBS.value, stopped)]
     return [] if stopped() else failed
 
 
 def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDict]]:
-    """Returns the requested studies by name, with configs restricted to the requested rows."""
+    """Returns the requested studies by name, with configs restricted to the requested arms."""
     studies = library.load()
-    known = [*studies, *(row for study in studies.values() for row in study.rows)]
-    for name in names:
-        if name not in known:
-            raise UserError("study or row", name, "; ".join(known))
+    selected = _selected(studies, names) if names else dict.fromkeys(studies, ())
     found = []
     paper = _BUDGET.value == "paper"
-    for name, study in studies.items():
-        rows = [row for row in study.rows if row in names]
-        if names and name not in names and not rows or _FAST.value and study.shorten is None:
-            continue
-        if paper and not study.paper_epochs:
+    for name, arms in selected.items():
+        study = studies[name]
+        if (_FAST.value and study.shorten is None) or (paper and not study.paper_epochs):
             continue
         config = study.get_config()
-        if rows and name not in names:
-            config.only = ",".join(rows)
+        if arms:
+            config.only = ",".join(arms)
         if paper:
             library.lengthen(config, study.paper_epochs)
         if _FAST.value:
@@ -119,6 +114,30 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDic
         allowed = [name for name, study in studies.items() if study.paper_epochs or not paper]
         raise UserError("study or row", ", ".join(names), "; ".join(allowed))
     return found
+
+
+def _selected(studies: Mapping[str, Any], names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Returns the requested arms by study, in the order of the studies; none: all arms."""
+    arms: dict[str, list[str]] = {}
+    for name in names:
+        owners = [folder for folder, study in studies.items() if name in study.rows]
+        folder, _, arm = name.partition("/")
+        if folder in studies and arm:
+            config = studies[folder].get_config()
+            if "densities" not in config or arm not in config.arms:
+                own = (
+                    "; ".join(config.arms)
+                    if "densities" in config
+                    else f"none: {folder} is no sweep"
+                )
+                raise UserError(f"arm of {folder}", arm, own)
+            owners, name = [folder], arm
+        elif name not in studies and not owners:
+            known = [*studies, *(row for study in studies.values() for row in study.rows)]
+            raise UserError("study or row", name, "; ".join(known))
+        for owner in owners:
+            arms.setdefault(owner, []).append(name)
+    return {s: () if s in names else arms[s] for s in studies if s in names or s in arms}
 
 
 def _shorten(config: ConfigDict, shorten: Any) -> None:

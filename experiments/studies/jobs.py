@@ -4,7 +4,33 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from ml_collections import ConfigDict
+
+from experiments.studies.study import Study
+
 _POLL = 0.1  # seconds
+
+
+def jobs_of(name: str, study: Study, config: ConfigDict, most: int) -> dict[str, list[str]]:
+    """Divides a study into jobs: one per row, or at most `most` for the arms of another sweep.
+
+    Args:
+      name: Name of the study.
+      study: The study.
+      config: Its config, maybe restricted to some arms.
+      most: Number of processes at a time.
+
+    Returns:
+      Names for `experiments/reproduce.py` (studies, rows, or arms as STUDY/ARM) by job.
+    """
+    if "densities" not in config:  # not a sweep
+        return {name: [name]}
+    only = [arm for arm in config.only.split(",") if arm]
+    if study.rows:
+        return {row: [row] for row in study.rows if not only or row in only}
+    arms = [f"{name}/{arm}" for arm in only or config.arms]
+    count = min(most, len(arms))
+    return {f"{name}, {i + 1} of {count}": arms[i::count] for i in range(count)}
 
 
 def run_jobs(

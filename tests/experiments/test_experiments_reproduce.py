@@ -59,6 +59,11 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
             ["gradmax", "--budget=paper"],
             "study or row: got 'gradmax', allowed: lenet300; lenet5; tickets\n",
         ),
+        (
+            ["coupling_wide/dev"],
+            "arm of coupling_wide: got 'dev', allowed: GraNet matched@0.01; development@0.01\n",
+        ),
+        (["gradmax/dense"], "arm of gradmax: got 'dense', allowed: none: gradmax is no sweep\n"),
         (["gradmax", "--page", "--docs=nowhere"], "docs: got 'nowhere/units.md', allowed: a page"),
     ],
 )

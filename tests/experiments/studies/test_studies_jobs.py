@@ -3,11 +3,37 @@
 import sys
 import time
 
-from experiments.studies.jobs import run_jobs
+import pytest
+
+from experiments.studies import study
+from experiments.studies.jobs import jobs_of, run_jobs
 
 
 def python(code):
     return [sys.executable, "-c", code]
+
+
+@pytest.mark.parametrize("most", [1, 2, 8, 100])
+def test_arms_of_a_sweep_are_divided_among_processes(most):
+    tuning = study.load()["coupling_tuning"]
+    config = tuning.get_config()
+    jobs = jobs_of("coupling_tuning", tuning, config, most)
+    parts = [len(own) for own in jobs.values()]
+    assert len(jobs) == min(most, len(config.arms)) and max(parts) - min(parts) <= 1
+    arms = [name.removeprefix("coupling_tuning/") for own in jobs.values() for name in own]
+    assert sorted(arms) == sorted(config.arms)
+
+
+def test_rows_and_selected_arms_are_jobs():
+    studies = study.load()
+    rows = jobs_of("lenet5", studies["lenet5"], studies["lenet5"].get_config(), 2)
+    assert rows == {row: [row] for row in studies["lenet5"].rows}
+    config = studies["coupling_wide"].get_config()
+    config.only = "development@0.01"
+    jobs = jobs_of("coupling_wide", studies["coupling_wide"], config, 2)
+    assert list(jobs.values()) == [["coupling_wide/development@0.01"]]
+    gradmax = studies["gradmax"]
+    assert jobs_of("gradmax", gradmax, gradmax.get_config(), 2) == {"gradmax": ["gradmax"]}
 
 
 def test_as_many_as_allowed_at_a_time(tmp_path):
