@@ -30,6 +30,7 @@ from gpnas.train._front_record import Trained, front_record
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import load_run
 from gpnas.train._loop import train
+from gpnas.train._metrics import Progress, progress
 from gpnas.train._plan import make_plan
 from gpnas.train._rebuild import find_rebuild
 from gpnas.train._workdir import check_workdir
@@ -89,7 +90,9 @@ def train_front(
     }
     check_workdir(folder / "main", main)
     write_settings(settings, folder)
-    records = {"main": train(main, folder / "main", data)}
+    branch_steps = settings.branch_epochs * plan.steps_per_epoch
+    done, total = plan.total_steps, plan.total_steps + len(levels) * branch_steps
+    records = {"main": train(main, folder / "main", data, progress=_part(0, total))}
     active: dict[str, Mapping[str, Any]] = {}
     steps: dict[str, int] = {}
     found: dict[str, Mapping[str, Any]] = {}
@@ -103,7 +106,9 @@ def train_front(
                 finished.plan, rebuild, variables, finished.units
             )
         branch = branch_config(main, settings, found.get(name), name)
-        records[name] = train(branch, folder / name, data, variables=variables)
+        shown = _part(done, total)
+        records[name] = train(branch, folder / name, data, None, variables, shown)
+        done += branch_steps
     scratch: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
     for level in settings.front if settings.retrain else ():
         name = f"level-{level:g}"
@@ -113,11 +118,18 @@ def train_front(
         widths = uniform[level]
         scratch[f"uniform-{level:g}"] = uniform_architecture(plan, rebuild, widths), widths
     epochs = equal_epochs(plan, records.values(), uniform.values()) if scratch else 0
+    total += len(scratch) * epochs * plan.steps_per_epoch
     for name, (architecture, unit_masks) in scratch.items():
         active[name] = unit_masks
         own = scratch_config(main, settings, architecture, epochs, name)
-        records[name] = train(own, folder / name, data)
+        records[name] = train(own, folder / name, data, progress=_part(done, total))
+        done += epochs * plan.steps_per_epoch
     summary = front_record(Trained(records, active, steps, plan, table))
     record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
     return record
+
+
+def _part(before: int, total: int) -> Progress:
+    """Returns the progress of a run that begins after some of the total steps."""
+    return lambda steps, title: progress(steps, title, before, total - before - steps)

@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ from gpnas.train._feed import call_bounds, chunk_end, open_feed
 from gpnas.train._flush import Chunk, chunks_ahead, flush_metrics, one_at_a_time
 from gpnas.train._forecast import few_updates, forecast_line
 from gpnas.train._goodput import stopwatch
-from gpnas.train._metrics import progress, writer
+from gpnas.train._metrics import Progress, progress, writer
 from gpnas.train._observe import (
     copy_counters,
     no_selections,
@@ -36,7 +36,12 @@ from gpnas.train._optimizer import learning_rate
 from gpnas.train._plan import Plan
 from gpnas.train._prepare import prepare
 from gpnas.train._profile import profiler
-from gpnas.train._program import Program, make_program
+from gpnas.train._program import (
+    Program,
+    in_saved_widths,
+    make_program,
+    resize_to_active,
+)
 from gpnas.train._run import Replica, RunContext, restore_run, save_run, selected_at
 from gpnas.train._shuffle import batch_order
 from gpnas.train._state import TrainState
@@ -54,6 +59,7 @@ def train(
     data: Dataset | None = None,
     task: Task | None = None,
     variables: Any = None,
+    progress: Progress = progress,
 ) -> dict[str, Any]:
     """Trains one network and writes its record.
 
@@ -63,6 +69,7 @@ def train(
       data: The data set, if already loaded.
       task: A task that replaces the config's `task` and `model`.
       variables: Initial variables; by default the network's own, or those of `train.init_from`.
+      progress: Shows the progress: `(steps, title) → context manager` of `show(step, text)`.
 
     Returns:
       The record.
@@ -72,7 +79,7 @@ def train(
       Diverged: If the loss or the metric is not finite.
       Stopped: If SIGTERM or SIGINT was received.
     """
-    return train_replicas([config], [workdir], data, task=task, variables=variables)[0]
+    return train_replicas([config], [workdir], data, None, task, variables, progress)[0]
 
 
 def train_replicas(
@@ -82,6 +89,7 @@ def train_replicas(
     stopped: Callable[[], bool] | None = None,
     task: Task | None = None,
     variables: Any = None,
+    progress: Progress = progress,
 ) -> list[dict[str, Any]]:
     """Trains several seeds of one config as one vmapped program; faster for small networks.
 
@@ -90,7 +98,7 @@ def train_replicas(
       workdirs: One folder per config.
       data: The data set, if already loaded.
       stopped: `() → bool`, whether to stop; by default, whether SIGTERM or SIGINT was received.
-      task, variables: As for `train`.
+      task, variables, progress: As for `train`.
 
     Returns:
       One record per config.
@@ -114,7 +122,9 @@ def train_replicas(
         orders = [batch_order(len(data.train), plan.batch_size, c.seed) for c in configs]
         clock = locks.enter_context(stopwatch())
         trace = locks.enter_context(profiler(config.train.profile, folders[0] / "profile"))
-        run = RunContext(configs, folders, checkpoints, data, plan, orders, stopped, clock, trace)
+        run = RunContext(
+            configs, folders, checkpoints, data, plan, orders, stopped, clock, trace, progress
+        )
         if config.train.matmul_precision:
             locks.enter_context(jax.default_matmul_precision(config.train.matmul_precision))
         return _run(run, loaded)
@@ -155,7 +165,7 @@ def _run(run: RunContext, loaded: Any) -> list[dict[str, Any]]:
             spent = time.monotonic() - begun
             lost = repeated + (spent if step else 0.0)
             replicas.append(one.charged(start_s=0.0 if step else spent, lost_s=lost))
-        states, replicas = _loop(run, *_in_saved_widths(program, states, widths), replicas)
+        states, replicas = _loop(run, *in_saved_widths(program, states, widths), replicas)
     return _processes.from_first(lambda: _record.finish(run, program, states, replicas, abouts))
 
 
@@ -191,11 +201,11 @@ def _loop(
     step, due_at = int(states[0].step), time.monotonic() + config.train.checkpoint_seconds
     out_of_patience = _patience.make_rule(config.train, plan.method, plan.total_steps, metric)
     if step < plan.total_steps and not out_of_patience(replicas[0].values):
-        program, states, _ = _resize_to_active(program, states)
+        program, states, _ = resize_to_active(program, states)
     rate = learning_rate(config.optimizer, plan.total_steps, plan.method.trainings)
     placed, running, since = program.place(states), [], run.clock()
     ahead = chunks_ahead(None)
-    shown = progress(plan.total_steps, config.arm or config.method.name)
+    shown = run.progress(plan.total_steps, config.arm or config.method.name)
     with shown as show, _open_feed(run, step) as feed:
         show(step, forecast_line(plan.expected))
         while step < plan.total_steps and not out_of_patience(replicas[0].values):
@@ -234,7 +244,7 @@ def _loop(
             if stop_now and not last:
                 raise Stopped(f"stopped at step {step}")
             if not last:
-                program, states, moved = _resize_to_active(program, states)
+                program, states, moved = resize_to_active(program, states)
                 placed = program.place(states) if moved else placed
             since = run.clock() if eval_now or keep else since
     return [program.to_full_shape(state) for state in states], replicas
@@ -285,26 +295,6 @@ def _is_due(train: ConfigDict, due_at: float, step: int, replicas: Sequence[Repl
     """Returns whether to save a checkpoint after an evaluation."""
     selected = train.keep_best and step in selected_at(replicas)
     return selected or time.monotonic() >= due_at
-
-
-def _in_saved_widths(
-    program: Program, states: list[TrainState], widths: Mapping[str, int]
-) -> tuple[Program, list[TrainState]]:
-    """Returns the program and the states of an elastic run in the widths that were saved."""
-    if not widths or program.from_full_shape is None:
-        return program, states
-    program, state = program.from_full_shape(states[0], widths)
-    return program, [state]
-
-
-def _resize_to_active(
-    program: Program, states: list[TrainState]
-) -> tuple[Program, list[TrainState], bool]:
-    """Returns the program for the active network, the states, and whether the states changed."""
-    if program.resize_to_active is None:
-        return program, states, False
-    program, state = program.resize_to_active(states[0])
-    return program, [state], state is not states[0]
 
 
 def _evaluate(

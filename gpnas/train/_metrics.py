@@ -91,19 +91,27 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield f"{split}/{name}", value
 
 
+#: `(steps, title) → context manager` that yields `show(step, text)`, see `progress`.
+Progress = Callable[[int, str], contextlib.AbstractContextManager[Callable[[int, str], None]]]
+
+
 @contextlib.contextmanager
-def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
+def progress(
+    steps: int, title: str, before: int = 0, after: int = 0
+) -> Iterator[Callable[[int, str], None]]:
     """Yields `(step, text) → None`: a bar on a terminal, else one line per non-empty text.
 
     Both show the remaining time.
 
     Args:
-      total: Number of steps of the run.
+      steps: Number of steps of the run.
       title: Name of the run.
+      before, after: Steps of other runs, which the bar includes.
     """
     if not distributed.is_first():
         yield lambda step, text: None
         return
+    total = before + steps + after
     console = rich.console.Console(stderr=True)
     if not sys.stderr.isatty():  # some environment variables make Rich assume a terminal
         begun: dict[int, float] = {}  # the first two reported steps with their times
@@ -114,9 +122,9 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
                 begun.setdefault(step, now)
             if text:
                 since, at = list(begun.items())[-1]  # earlier steps include compilation
-                left = time_left(step - since, now - at, total - step)
+                left = time_left(step - since, now - at, total - before - step)
                 shown = f"{text}, {left} left" if left else text
-                print(f"{title} {step}/{total} {shown}", file=sys.stderr, flush=True)
+                print(f"{title} {before + step}/{total} {shown}", file=sys.stderr, flush=True)
 
         yield line
         return
@@ -129,12 +137,12 @@ def progress(total: int, title: str) -> Iterator[Callable[[int, str], None]]:
         "{task.fields[text]}",
     )
     with rich.progress.Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=total, text="")
+        task = bar.add_task(title, total=total, completed=before, text="")
 
         def move(step: int, text: str) -> None:
             if text:
                 bar.update(task, text=text)
-            bar.update(task, completed=step)
+            bar.update(task, completed=before + step)
 
         yield move
 

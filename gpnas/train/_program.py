@@ -87,6 +87,26 @@ class Program(NamedTuple):
         return self.predict_all([variables], split)[0][0]
 
 
+def in_saved_widths(
+    program: Program, states: list[TrainState], widths: Mapping[str, int]
+) -> tuple[Program, list[TrainState]]:
+    """Returns the program and the states of an elastic run in the widths that were saved."""
+    if not widths or program.from_full_shape is None:
+        return program, states
+    program, state = program.from_full_shape(states[0], widths)
+    return program, [state]
+
+
+def resize_to_active(
+    program: Program, states: list[TrainState]
+) -> tuple[Program, list[TrainState], bool]:
+    """Returns the program for the active network, the states, and whether the states changed."""
+    if program.resize_to_active is None:
+        return program, states, False
+    program, state = program.resize_to_active(states[0])
+    return program, [state], state is not states[0]
+
+
 def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: int = 0) -> Program:
     """Builds the programs of a run.
 

@@ -13,7 +13,7 @@ from gpnas.data import Dataset
 from gpnas.errors import GaveUp
 from gpnas.train import _checkpoint, _processes
 from gpnas.train._goodput import Instant, charge, split_due
-from gpnas.train._metrics import Write
+from gpnas.train._metrics import Progress, Write
 from gpnas.train._observe import HostCounters, Selected
 from gpnas.train._plan import Plan
 from gpnas.train._shuffle import Order
@@ -51,6 +51,7 @@ class RunContext(NamedTuple):
       stopped: `() → bool`, whether to stop.
       clock: The time, with the part spent on compilation.
       trace: `(step, state) → None`, see `_profile`.
+      progress: Shows the steps, see `_metrics.progress`.
     """
 
     configs: Sequence[ConfigDict]
@@ -62,6 +63,7 @@ class RunContext(NamedTuple):
     stopped: Callable[[], bool]
     clock: Callable[[], Instant]
     trace: Callable[[int, Any], None]
+    progress: Progress
 
 
 class Replica(NamedTuple):
