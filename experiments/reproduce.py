@@ -3,7 +3,8 @@
     python experiments/reproduce.py                      # everything: days on 2 CPU cores
     python experiments/reproduce.py gradmax proxies      # some studies
     python experiments/reproduce.py "sparse VD" L0       # some rows of docs/reproducing.md
-    python experiments/reproduce.py coupling/dense       # an arm of a sweep
+    python experiments/reproduce.py coupling/GMP         # an arm of a sweep, with all its settings
+    python experiments/reproduce.py coupling/GMP@0.01    # with one of them
     python experiments/reproduce.py --fast               # trained studies, tiny budget, one seed
     python experiments/reproduce.py --budget=paper L0    # as many epochs as the paper, where known
     python experiments/reproduce.py --jobs=4             # four processes side by side
@@ -26,11 +27,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from gpnas.commandline import start, stop_signal
 from gpnas.errors import GaveUp, UserError
+from gpnas.train import Stopped
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _FAST = flags.DEFINE_bool("fast", False, "A budget of about 15 minutes for all trained studies.")
@@ -58,8 +60,10 @@ def main(argv: Sequence[str]) -> None:
         results = pathlib.Path(_WORKDIR.value) / aside
     with stop_signal() as stopped:
         options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
-        to_run = [] if _ONLY_PAGE.value else [one for one in asked if one[1].run is not None]
+        to_run = [] if _ONLY_PAGE.value else _runnable(asked, bool(argv[1:]))
         failed = _run_side_by_side(to_run, stopped) if _JOBS.value > 1 else []
+        if _JOBS.value > 1 and stopped():
+            raise Stopped("stopped")
         for _, study, config in to_run if _JOBS.value == 1 else ():
             study.run(config, options)
     pages = []
@@ -70,6 +74,22 @@ def main(argv: Sequence[str]) -> None:
         print("\n".join(map(str, dict.fromkeys(pages))))
     if failed:
         raise GaveUp(f"{len(failed)} processes failed: {'; '.join(failed)}")
+
+
+def _runnable(
+    asked: Sequence[tuple[str, Any, ConfigDict]], by_name: bool
+) -> list[tuple[str, Any, ConfigDict]]:
+    """Returns the studies that make records here; those without their data only if requested."""
+    found = []
+    for name, study, config in asked:
+        missing = study.data and not pathlib.Path(study.data).is_dir()
+        if missing and by_name:
+            raise UserError(f"data of {name}", f"no {study.data}", "that folder in the current one")
+        if missing:
+            logging.warning("%s is left out: there is no folder %s", name, study.data)
+        elif study.run is not None:
+            found.append((name, study, config))
+    return found
 
 
 def _run_side_by_side(
@@ -88,8 +108,7 @@ def _run_side_by_side(
     for name, study, config in asked:
         for job, own in jobs_of(name, study, config, _JOBS.value).items():
             rounds[bool(study.needs)][job] = [*command, *own]
-    failed = [name for jobs in rounds for name in run_jobs(jobs, _JOBS.value, stopped)]
-    return [] if stopped() else failed
+    return [name for jobs in rounds for name in run_jobs(jobs, _JOBS.value, stopped)]
 
 
 def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDict]]:
@@ -104,7 +123,7 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDic
             continue
         config = study.get_config()
         if arms:
-            config.only = ",".join(arms)
+            config.only = ",".join(_full_names(name, study, config, arms))
         if paper:
             library.lengthen(config, study.paper_epochs)
         if _FAST.value:
@@ -117,27 +136,35 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDic
 
 
 def _selected(studies: Mapping[str, Any], names: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Returns the requested arms by study, in the order of the studies; none: all arms."""
-    arms: dict[str, list[str]] = {}
-    for name in names:
-        owners = [folder for folder, study in studies.items() if name in study.rows]
+    """Returns the requested rows and arms by study, in the order of the studies; none: all."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
         folder, _, arm = name.partition("/")
-        if folder in studies and arm:
-            config = studies[folder].get_config()
-            if "densities" not in config or arm not in config.arms:
-                own = (
-                    "; ".join(config.arms)
-                    if "densities" in config
-                    else f"none: {folder} is no sweep"
-                )
-                raise UserError(f"arm of {folder}", arm, own)
-            owners, name = [folder], arm
-        elif name not in studies and not owners:
+        owners = {s: name for s, study in studies.items() if name in study.rows}
+        if not owners and folder in studies and arm:
+            owners = {folder: arm}
+        if not owners and name not in studies:
             known = [*studies, *(row for study in studies.values() for row in study.rows)]
             raise UserError("study or row", name, "; ".join(known))
-        for owner in owners:
-            arms.setdefault(owner, []).append(name)
-    return {s: () if s in names else arms[s] for s in studies if s in names or s in arms}
+        for owner, own in owners.items():
+            found.setdefault(owner, []).append(own)
+    return {s: () if s in names else found[s] for s in studies if s in names or s in found}
+
+
+def _full_names(name: str, study: Any, config: ConfigDict, asked: Sequence[str]) -> list[str]:
+    """Returns rows unchanged, and requested arms of a sweep with the settings after their @."""
+    arms = list(config.arms) if "densities" in config else []
+    found: list[str] = []
+    for arm in asked:
+        prefixed = [one for one in arms if one.partition("@")[0] == arm]
+        own = [arm] if arm in (*arms, *study.rows) else prefixed
+        if not own:
+            allowed = dict.fromkeys(one.partition("@")[0] for one in arms)
+            raise UserError(
+                f"arm of {name}", arm, "; ".join(allowed) or f"none: {name} is no sweep"
+            )
+        found += own
+    return list(dict.fromkeys(found))
 
 
 def _shorten(config: ConfigDict, shorten: Any) -> None:

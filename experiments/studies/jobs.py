@@ -17,15 +17,15 @@ def jobs_of(name: str, study: Study, config: ConfigDict, most: int) -> dict[str,
     Args:
       name: Name of the study.
       study: The study.
-      config: Its config, maybe restricted to some arms.
+      config: Its config; `only` selects rows or arms.
       most: Number of processes at a time.
 
     Returns:
       Names for `experiments/reproduce.py` (studies, rows, or arms as STUDY/ARM) by job.
     """
+    only = [arm for arm in config.get("only", "").split(",") if arm]
     if "densities" not in config:  # not a sweep
-        return {name: [name]}
-    only = [arm for arm in config.only.split(",") if arm]
+        return {name: only or [name]}
     if study.rows:
         return {row: [row] for row in study.rows if not only or row in only}
     arms = [f"{name}/{arm}" for arm in only or config.arms]

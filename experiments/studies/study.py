@@ -61,6 +61,7 @@ class Study(NamedTuple):
       readme: Names of sections that are written to README.md instead.
       paper_epochs: Epochs of the papers, by arm of a sweep; for `--budget=paper`.
       needs: Studies whose records `run` reads.
+      data: Folder of images that `run` reads, in the current folder; may be empty.
     """
 
     get_config: Callable[[], ConfigDict]
@@ -72,6 +73,7 @@ class Study(NamedTuple):
     readme: Sequence[str] = ()
     paper_epochs: Mapping[str, int] = MappingProxyType({})
     needs: Sequence[str] = ()
+    data: str = ""
 
 
 def load() -> dict[str, Study]:

@@ -69,7 +69,7 @@ def train(
       data: The data set, if already loaded.
       task: A task that replaces the config's `task` and `model`.
       variables: Initial variables; by default the network's own, or those of `train.init_from`.
-      progress: Shows the progress: `(steps, title) → context manager` of `show(step, text)`.
+      progress: Shows the steps, see `Progress`; by default a bar or lines on stderr.
 
     Returns:
       The record.

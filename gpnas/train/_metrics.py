@@ -91,7 +91,8 @@ def _scalars(line: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield f"{split}/{name}", value
 
 
-#: `(steps, title) → context manager` that yields `show(step, text)`, see `progress`.
+#: `(steps, title) → context manager` that yields `show(step, text)`. A resumed run begins with a
+#: later step; the text is often empty; each process of a run on several hosts calls it.
 Progress = Callable[[int, str], contextlib.AbstractContextManager[Callable[[int, str], None]]]
 
 

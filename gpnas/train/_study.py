@@ -98,7 +98,8 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     only = [arm.strip() for arm in config.only.split(",") if arm.strip()] or list(config.arms)
     chosen = []
     for name in only:
-        same = [arm for arm in config.arms if name in (arm, arm.partition("@")[0])]
+        prefixed = [arm for arm in config.arms if name == arm.partition("@")[0]]
+        same = [name] if name in config.arms else prefixed
         if not same:
             raise UserError("only", name, ", ".join(config.arms))
         chosen += same

@@ -8,11 +8,12 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "experiments" / "bundle.sh"
 
 
-@pytest.mark.parametrize("given", ["none", "existing"])
-def test_a_mistake_is_one_line_and_nothing_is_written(given, tmp_path):
-    arguments = [] if given == "none" else [str(tmp_path)]
-    done = subprocess.run([str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
-    got = arguments[0] if arguments else "none"
+@pytest.mark.parametrize("arguments", [[], [""], ["."], ["--help"], ["a folder"]])
+def test_a_mistake_is_one_line_and_nothing_is_written(arguments, tmp_path):
+    command = [str(SCRIPT), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    got = "".join(arguments) or "none"
+    allowed = "a path without spaces that does not exist"
     assert done.returncode == 2
-    assert done.stderr == f"bundle.sh: folder: got {got}, allowed: a path that does not exist\n"
+    assert done.stderr == f"bundle.sh: folder: got {got}, allowed: {allowed}\n"
     assert not any(tmp_path.iterdir())

@@ -61,9 +61,13 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
         ),
         (
             ["coupling_wide/dev"],
-            "arm of coupling_wide: got 'dev', allowed: GraNet matched@0.01; development@0.01\n",
+            "arm of coupling_wide: got 'dev', allowed: GraNet matched; development\n",
         ),
         (["gradmax/dense"], "arm of gradmax: got 'dense', allowed: none: gradmax is no sweep\n"),
+        (
+            ["coupling_resnet", "--fast"],
+            "data of coupling_resnet: got 'no cifar10_jpeg', allowed: that folder in the current",
+        ),
         (["gradmax", "--page", "--docs=nowhere"], "docs: got 'nowhere/units.md', allowed: a page"),
     ],
 )

@@ -283,6 +283,21 @@ def test_plain_lines_without_a_terminal(capsys, monkeypatch):
     assert not captured.out
 
 
+@pytest.mark.slow
+def test_the_progress_can_be_shown_otherwise(dense, digits, tmp_path, capsys):
+    shown = []
+
+    @contextlib.contextmanager
+    def own(steps, title):
+        yield lambda step, text: shown.append((step, steps, title))
+
+    train(dense, tmp_path, digits, progress=own)
+    total = shown[-1][0]
+    assert {line[1:] for line in shown} == {(total, "dense")}
+    assert [line[0] for line in shown] == sorted(line[0] for line in shown)
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("done", "seconds", "steps", "text"),
     [

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -69,8 +69,8 @@ ARMS: dict[str, Arm] = {
     "GMP": Arm(gmp.get_config),
     "random": Arm(static.get_config),
 }
-#: Development and the arms that are closest to it, for other data and networks.
-CLOSEST = (OURS, "GMP sparse start", "GraNet matched", "random growth")
+#: Arms that are repeated on other data and networks.
+REPEATED = (OURS, "GMP sparse start", "GraNet matched", "random growth")
 #: Development at lower cost, for the comparison with GMP from the dense network.
 CHEAPER: dict[str, Arm] = {
     "window 1": Arm(development.get_config, {"window": 1}),
@@ -114,22 +114,30 @@ def config_of(
         return config
     if flops is None:
         flops = _cost(config_of("GMP", density)) / 5 if name in CHEAPER else target(density)
-    _solve(config, arm.solved, flops * EPOCHS / epochs)
+    solve(config, arm.solved, flops * EPOCHS / epochs, {**RUN, "total_steps": STEPS * epochs})
     return config
 
 
-def _solve(config: ConfigDict, field: str, goal: float) -> None:
-    """Sets a field of the method, to four digits, to meet a goal (see `match_flops`)."""
+def solve(config: ConfigDict, field: str, goal: float, run: Mapping[str, Any]) -> None:
+    """Sets a field of the method so that it has given training FLOPs, see `match_flops`.
+
+    Args:
+      config: Config of an arm.
+      field: Name of the field; its value is rounded to four digits.
+      goal: Training FLOPs relative to a dense run of equal length.
+      run: Arguments of `gpnas.methods.build` that depend on the network and the run.
+    """
     settings = json.dumps(config.method.to_dict(), sort_keys=True)
-    config.method[field] = _solution(settings, field, goal, config.train.epochs)
+    config.method[field] = _solution(settings, field, goal, json.dumps(run))
 
 
 @functools.cache  # studies share their solutions, each of which takes about a second
-def _solution(settings: str, field: str, goal: float, epochs: int) -> float:
-    method = json.loads(settings)
+def _solution(settings: str, field: str, goal: float, run: str) -> float:
+    method, arguments = json.loads(settings), json.loads(run)
+    arguments["shapes"] = {path: tuple(shape) for path, shape in arguments["shapes"].items()}
     density = method["density"]
     ranges = {"first": (density, 1.0), "peak": (1.0, 1 / density), "extra": (0.0, 1 - density)}
-    found = match_flops(method, goal, field, ranges[field], **RUN, total_steps=STEPS * epochs)
+    found = match_flops(method, goal, field, ranges[field], **arguments)
     return float(f"{found[field]:.4g}")
 
 

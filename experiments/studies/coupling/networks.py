@@ -1,7 +1,6 @@
 """Arms of equal training FLOPs on networks whose layers differ in MACs per weight."""
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,13 +9,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import ARMS, OURS, config_of
-from gpnas.methods import match_flops, relative_flops
+from experiments.studies.coupling.arms import ARMS, OURS, RUN, config_of, solve
+from gpnas.methods import relative_flops
 from gpnas.models import call, network_macs
 
 #: One value for all arms, not chosen on validation: the one of most arms of `coupling`.
 WEIGHT_DECAY = 0.0005
-BATCH_SIZE = 128
 
 
 class Setup(NamedTuple):
@@ -38,24 +36,24 @@ class Setup(NamedTuple):
 
 
 def arms_on(setup: Setup, names: Sequence[str], density: float) -> dict[str, ConfigDict]:
-    """Returns arms with the training FLOPs of development; the density follows the @.
+    """Returns arms; those of equal cost in `coupling` have the training FLOPs of development.
 
-    All arms allocate their density to layers by ERK: their training FLOPs are then known before
-    the run.
+    The density follows the @. All arms allocate their density to layers by ERK: their training
+    FLOPs are then known before the run.
 
     Args:
       setup: The network.
       names: Arms of `coupling`, or "dense".
       density: Final density.
     """
-    goal = relative_flops(_config(setup, OURS, density).method.to_dict(), **_run(setup))
+    run = run_of(setup)
+    goal = relative_flops(_config(setup, OURS, density).method.to_dict(), **run)
     arms = {}
     for name in names:
         config = _config(setup, name, density)
         field = ARMS[name].solved if name in ARMS else ""
         if field and name != OURS:
-            settings = json.dumps(config.method.to_dict(), sort_keys=True)
-            config.method[field] = _solution(setup, settings, field, goal)
+            solve(config, field, goal, run)
         arms[f"{name}@{density:g}" if name in ARMS else name] = config
     return arms
 
@@ -63,7 +61,7 @@ def arms_on(setup: Setup, names: Sequence[str], density: float) -> dict[str, Con
 def _config(setup: Setup, name: str, density: float) -> ConfigDict:
     """Returns an arm with the training FLOPs that it has on LeNet-300-100."""
     config = config_of(name, density, WEIGHT_DECAY, epochs=setup.epochs)
-    config.train.batch_size = BATCH_SIZE
+    config.train.batch_size = RUN["batch_size"]
     config.train.log_every = setup.steps
     setup.configure(config)
     if name in ARMS:
@@ -72,7 +70,7 @@ def _config(setup: Setup, name: str, density: float) -> ConfigDict:
 
 
 @functools.cache
-def _run(setup: Setup) -> dict[str, Any]:
+def run_of(setup: Setup) -> dict[str, Any]:
     """Returns the arguments of `build` that depend on the network and the length of its run."""
     blank = jax.ShapeDtypeStruct((1, *setup.image_shape), jnp.float32)
     init = functools.partial(call.init, setup.module)
@@ -83,16 +81,7 @@ def _run(setup: Setup) -> dict[str, Any]:
     per_weight = network_macs(setup.module, variables, setup.image_shape).per_weight
     return {
         "total_steps": setup.steps * setup.epochs,
-        "batch_size": BATCH_SIZE,
+        "batch_size": RUN["batch_size"],
         "shapes": kernels,
         "macs": {path: per_weight[path] for path in kernels},
     }
-
-
-@functools.cache  # tests ask for the config many times
-def _solution(setup: Setup, settings: str, field: str, goal: float) -> float:
-    """Returns the value of the field, to four digits, at which the method has these FLOPs."""
-    method = json.loads(settings)
-    density = method["density"]
-    between = {"first": (density, 1.0), "peak": (1.0, 1 / density)}[field]
-    return float(f"{match_flops(method, goal, field, between, **_run(setup))[field]:.4g}")

@@ -10,7 +10,7 @@ runs. About five minutes a run on a CPU core.
 from ml_collections import ConfigDict
 
 from configs import lenet5
-from experiments.studies.coupling.arms import CLOSEST, EPOCHS, STEPS
+from experiments.studies.coupling.arms import EPOCHS, REPEATED, STEPS
 from experiments.studies.coupling.networks import Setup, arms_on
 from gpnas.models import LeNet5
 from gpnas.train import study
@@ -32,6 +32,6 @@ SETUP = Setup(LeNet5(), (28, 28, 1), EPOCHS, STEPS, _configure)
 
 
 def get_config() -> ConfigDict:
-    """Returns the arms closest to development."""
-    arms = arms_on(SETUP, CLOSEST, DENSITY)
+    """Returns the repeated arms."""
+    arms = arms_on(SETUP, REPEATED, DENSITY)
     return study("coupling_lenet5", arms, densities=(), seeds=(0, 1, 2, 3, 4))

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import CLOSEST, EPOCHS, config_of, target
+from experiments.studies.coupling.arms import EPOCHS, REPEATED, config_of, target
+from experiments.studies.coupling.networks import WEIGHT_DECAY
 from gpnas.train import study
 
-ARMS = (*CLOSEST, "magnitude and gradient")
+ARMS = (*REPEATED, "magnitude and gradient")
 LENGTH = 50  # epochs
-WEIGHT_DECAY = 0.0005  # the value chosen for most arms in runs of 10 epochs
 
 
 def get_config() -> ConfigDict:
-    """Returns the arms closest to development, each at each density."""
+    """Returns the repeated arms and growth by |g|, each at each density."""
     return long_study("coupling_long", "fashion_mnist", (0.01, 0.02))
 
 

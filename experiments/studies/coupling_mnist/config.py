@@ -1,4 +1,4 @@
-"""The study `coupling` on MNIST: arms of equal training FLOPs that are closest to development.
+"""The study `coupling` on MNIST: six arms of equal training FLOPs.
 
 LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chosen by
 `coupling_tuning`, on Fashion-MNIST. About an hour and a half on 2 CPU cores.
@@ -8,11 +8,11 @@ LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chose
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import CLOSEST, config_of
+from experiments.studies.coupling.arms import REPEATED, config_of
 from experiments.studies.coupling.config import SEEDS, weight_decay
 from gpnas.train import study
 
-ARMS = (*CLOSEST, "magnitude and gradient", "pipeline")
+ARMS = (*REPEATED, "magnitude and gradient", "pipeline")
 DENSITIES = (0.01, 0.005, 0.02, 0.05, 0.002)
 
 

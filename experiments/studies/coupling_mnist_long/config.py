@@ -11,5 +11,5 @@ from experiments.studies.coupling_long.config import long_study
 
 
 def get_config() -> ConfigDict:
-    """Returns the arms closest to development, each at each density."""
+    """Returns the repeated arms and growth by |g|, each at each density."""
     return long_study("coupling_mnist_long", "mnist", (0.01, 0.005))

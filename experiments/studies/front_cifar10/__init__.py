@@ -5,4 +5,11 @@ from experiments.studies.front.run import run
 from experiments.studies.front_cifar10.config import get_config
 from experiments.studies.study import Study
 
-STUDY = Study(get_config, run, sections_of_errors, "front.md", shorten=shorten)
+STUDY = Study(
+    get_config,
+    run,
+    sections_of_errors,
+    "front.md",
+    shorten=shorten,
+    data="cifar10_jpeg",
+)

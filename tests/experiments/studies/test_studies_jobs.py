@@ -7,6 +7,7 @@ import pytest
 
 from experiments.studies import study
 from experiments.studies.jobs import jobs_of, run_jobs
+from gpnas.train import settings
 
 
 def python(code):
@@ -14,14 +15,20 @@ def python(code):
 
 
 @pytest.mark.parametrize("most", [1, 2, 8, 100])
-def test_arms_of_a_sweep_are_divided_among_processes(most):
-    tuning = study.load()["coupling_tuning"]
-    config = tuning.get_config()
-    jobs = jobs_of("coupling_tuning", tuning, config, most)
+@pytest.mark.parametrize("name", ["coupling_tuning", "coupling_ablations"])
+def test_each_setting_of_a_sweep_is_in_one_process(name, most):
+    """Arms of `coupling_ablations` are named as others without their setting."""
+    found = study.load()[name]
+    config = found.get_config()
+    jobs = jobs_of(name, found, config, most)
     parts = [len(own) for own in jobs.values()]
     assert len(jobs) == min(most, len(config.arms)) and max(parts) - min(parts) <= 1
-    arms = [name.removeprefix("coupling_tuning/") for own in jobs.values() for name in own]
-    assert sorted(arms) == sorted(config.arms)
+    trained = []
+    for own in jobs.values():
+        config.only = ",".join(arm.removeprefix(f"{name}/") for arm in own)
+        trained += [setting for setting, _ in settings(config)]
+    config.only = ""
+    assert sorted(trained) == sorted(setting for setting, _ in settings(config))
 
 
 def test_rows_and_selected_arms_are_jobs():
@@ -32,6 +39,12 @@ def test_rows_and_selected_arms_are_jobs():
     config.only = "development@0.01"
     jobs = jobs_of("coupling_wide", studies["coupling_wide"], config, 2)
     assert list(jobs.values()) == [["coupling_wide/development@0.01"]]
+    rivals = studies["front_rivals"]
+    config = rivals.get_config()
+    config.only = "growing only,pruning only"
+    assert jobs_of("front_rivals", rivals, config, 2) == {
+        "front_rivals": ["growing only", "pruning only"]
+    }
     gradmax = studies["gradmax"]
     assert jobs_of("gradmax", gradmax, gradmax.get_config(), 2) == {"gradmax": ["gradmax"]}
 
