@@ -37,7 +37,8 @@ from gpnas.train.task import Aux, Metric, Task, classification, percent, supervi
 __all__ = [
     "Aux", "Diverged", "Finished", "InUse", "Metric", "Metrics", "Plan", "Progress", "RunGroup",
     "Stopped", "Task", "TrainState", "base", "build_model", "build_task", "check_config",
-    "check_task", "classification", "config_from_json", "config_key", "data_of", "distributed", "find_optimizer",
+    "check_task", "classification", "config_from_json", "config_key", "data_of", "distributed",
+    "find_optimizer",
     "front_config", "init_state", "load_data", "load_run", "make_plan",
     "make_program", "make_step", "missing_groups", "percent", "run_group", "run_key",
     "run_study", "scale_by_rate", "settings", "shardings", "state_of", "study", "supervised",

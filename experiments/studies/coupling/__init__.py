@@ -5,9 +5,14 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import CHEAPER
+from experiments.studies.coupling.arms import V_OF_ONE_BATCH, WINDOW_1
 from experiments.studies.coupling.config import get_config
-from experiments.studies.coupling.tables import error_table, gap_table, savings_table
+from experiments.studies.coupling.tables import (
+    error_table,
+    gap_table,
+    savings_table,
+    score_table,
+)
 from experiments.studies.coupling.targets import targets_table
 from experiments.studies.learners.panels import density_panels
 from experiments.studies.study import Section, Study, epochs, records, sweep
@@ -27,11 +32,13 @@ def sections(top: float, results: pathlib.Path, config: ConfigDict) -> Mapping[s
     found = records(results, config)
     if not found:
         return {config.study: Section()}
-    drawn = [record for record in found if record["arm"] not in CHEAPER]
+    drawn = [record for record in found if record["arm"] not in WINDOW_1]
     figure = density_panels(_HEADING, drawn, _REFERENCES, top=top)
     tables = [gap_table(found), error_table(found)]
     if any(record["arm"] == "GMP" for record in found):
         tables.append(savings_table(found))
+    if any(record["arm"] == V_OF_ONE_BATCH for record in found):
+        tables.append(score_table(found))
     return {config.study: Section(tables, [figure])}
 
 

@@ -38,11 +38,13 @@ class Arm(NamedTuple):
       changes: Changed fields of the method.
       solved: The field that is solved for given training FLOPs; empty: the FLOPs are the method's
         own.
+      of_gmp: The given training FLOPs relative to those of GMP; None: those of `OURS`.
     """
 
     get_config: Callable[[], ConfigDict]
     changes: dict[str, Any] = {}
     solved: str = ""
+    of_gmp: float | None = None
 
 
 def _own(function: str, **fields: Any) -> Callable[[], ConfigDict]:
@@ -71,10 +73,13 @@ ARMS: dict[str, Arm] = {
 }
 #: Arms that are repeated on other data and networks.
 REPEATED = (OURS, "GMP sparse start", "GraNet matched", "random growth")
-#: Development at lower cost, for the comparison with GMP from the dense network.
-CHEAPER: dict[str, Arm] = {
+V_OF_ONE_BATCH = "window 1 and higher peak"
+#: Development with V of one batch: the same peak, a fifth of GMP's training FLOPs, or those of
+#: `OURS` and of the arms that grow by |g| of one batch.
+WINDOW_1: dict[str, Arm] = {
     "window 1": Arm(development.get_config, {"window": 1}),
-    "window 1 and lower peak": Arm(development.get_config, {"window": 1}, "peak"),
+    "window 1 and lower peak": Arm(development.get_config, {"window": 1}, "peak", 1 / 5),
+    V_OF_ONE_BATCH: Arm(development.get_config, {"window": 1}, "peak"),
 }
 #: Arms with the training FLOPs of `OURS`.
 MATCHED = tuple(name for name, arm in ARMS.items() if arm.solved and name != OURS)
@@ -96,12 +101,12 @@ def config_of(
       weight_decay: Weight decay chosen on validation.
       epochs: Length.
       flops: Training FLOPs of the arms that can be solved, relative to a dense run of `EPOCHS`
-        epochs; None: those of `OURS` as its config has it, or a fifth of GMP's for `CHEAPER`.
+        epochs; None: those of `OURS` as its config has it, or those of the arm's `of_gmp`.
 
     Raises:
       UserError: If no settings of the arm have these training FLOPs.
     """
-    arm = (ARMS | CHEAPER).get(name)
+    arm = (ARMS | WINDOW_1).get(name)
     config = arm.get_config() if arm else base()
     config.train.epochs, config.train.tensorboard, config.train.log_every = epochs, False, STEPS
     config.optimizer.weight_decay = weight_decay
@@ -113,7 +118,8 @@ def config_of(
     if not arm.solved or (name == OURS and flops is None):
         return config
     if flops is None:
-        flops = _cost(config_of("GMP", density)) / 5 if name in CHEAPER else target(density)
+        of_gmp = arm.of_gmp and arm.of_gmp * _cost(config_of("GMP", density))
+        flops = of_gmp or target(density)
     solve(config, arm.solved, flops * EPOCHS / epochs, {**RUN, "total_steps": STEPS * epochs})
     return config
 

@@ -9,13 +9,19 @@ arm was chosen by `coupling_tuning` at 5, 2 and 1 %, and by `coupling_tuning_spa
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import ARMS, OURS, SPARSEST, config_of
+from experiments.studies.coupling.arms import ARMS, OURS, SPARSEST, V_OF_ONE_BATCH, config_of
 from gpnas.train import study
 
 DENSITIES = (0.02, 0.01, 0.05, 0.005, 0.002)
 SEEDS = tuple(range(20))
-#: Arms of `arms.CHEAPER`, at densities where they have at most a third of GMP's training FLOPs.
-CHEAPER = (("window 1", 0.02), ("window 1", 0.01), ("window 1 and lower peak", 0.02))
+#: Arms of `arms.WINDOW_1` and their densities: those of GMP, and those where the weight decay of
+#: development is that of growth by |g|.
+WINDOW_1 = (
+    ("window 1", 0.02),
+    ("window 1", 0.01),
+    ("window 1 and lower peak", 0.02),
+    *((V_OF_ONE_BATCH, density) for density in SPARSEST),
+)
 #: Weight decay chosen on validation by `coupling_tuning`; 0 for other arms.
 CHOSEN: dict[str, float] = {
     "dense": 0.0005,
@@ -52,6 +58,6 @@ def get_config() -> ConfigDict:
         for name in ARMS:
             decay = weight_decay(name, density)
             arms[f"{name}@{density:g}"] = config_of(name, density, decay)
-    for name, density in CHEAPER:
+    for name, density in WINDOW_1:
         arms[f"{name}@{density:g}"] = config_of(name, density, weight_decay(OURS, density))
     return study("coupling", arms, densities=(), seeds=SEEDS)

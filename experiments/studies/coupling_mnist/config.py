@@ -1,4 +1,4 @@
-"""The study `coupling` on MNIST: six arms of equal training FLOPs.
+"""The study `coupling` on MNIST: arms of equal training FLOPs.
 
 LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chosen by
 `coupling_tuning`, on Fashion-MNIST. About an hour and a half on 2 CPU cores.
@@ -8,7 +8,13 @@ LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chose
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import REPEATED, config_of
+from experiments.studies.coupling.arms import (
+    OURS,
+    REPEATED,
+    SPARSEST,
+    V_OF_ONE_BATCH,
+    config_of,
+)
 from experiments.studies.coupling.config import SEEDS, weight_decay
 from gpnas.train import study
 
@@ -21,7 +27,10 @@ def get_config() -> ConfigDict:
     arms = {}
     for density in DENSITIES:
         for name in ARMS:
-            config = config_of(name, density, weight_decay(name, density))
-            config.data.name = "mnist"
-            arms[f"{name}@{density:g}"] = config
+            arms[f"{name}@{density:g}"] = config_of(name, density, weight_decay(name, density))
+    for density in SPARSEST:
+        config = config_of(V_OF_ONE_BATCH, density, weight_decay(OURS, density))
+        arms[f"{V_OF_ONE_BATCH}@{density:g}"] = config
+    for config in arms.values():
+        config.data.name = "mnist"
     return study("coupling_mnist", arms, densities=(), seeds=SEEDS)

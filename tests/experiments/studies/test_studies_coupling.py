@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from experiments.studies.coupling import arms, chtss, tables
-from experiments.studies.coupling.config import CHEAPER, CHOSEN, DENSITIES, get_config
+from experiments.studies.coupling.config import (
+    CHOSEN,
+    DENSITIES,
+    WINDOW_1,
+    get_config,
+    weight_decay,
+)
 from experiments.studies.coupling.targets import targets_table
 from experiments.studies.coupling_ablations import config as ablations
 from experiments.studies.coupling_ablations import growth, noise_table
@@ -43,9 +49,22 @@ def test_matched_arms_cost_what_development_does(name):
 
 
 def test_cheaper_developments_cost_at_most_a_third_of_gmp():
-    for name, density in CHEAPER:
+    cheaper = [one for one in WINDOW_1 if one[0] != arms.V_OF_ONE_BATCH]
+    assert len(cheaper) == 3
+    for name, density in cheaper:
         share = cost(arms.config_of(name, density)) / cost(arms.config_of("GMP", density))
         assert share < (1 / 3 if (name, density) == ("window 1", 0.02) else 0.201)
+
+
+@pytest.mark.parametrize("density", arms.SPARSEST)
+def test_v_and_the_gradient_of_one_batch_differ_only_in_the_score(density):
+    names = arms.V_OF_ONE_BATCH, "magnitude and gradient"
+    decays = [weight_decay(name, density) for name in (arms.OURS, names[1])]
+    ours, theirs = (arms.config_of(name, density).method.to_dict() for name in names)
+    assert decays[0] == decays[1] and cost(arms.config_of(names[0], density)) == pytest.approx(
+        arms.target(density), rel=0.01
+    )
+    assert {field for field in ours if ours[field] != theirs[field]} == {"grow"}
 
 
 def test_arms_of_the_readme_start_as_sparse_as_the_matched_ones():
@@ -138,8 +157,8 @@ def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
 @pytest.mark.exhaustive
 def test_every_arm_has_a_config_at_every_density():
     names = [name.partition("@") for name in get_config().arms]
-    assert {arm for arm, _, _ in names} == {"dense", *arms.ARMS, *arms.CHEAPER}
-    assert len(names) == 1 + len(arms.ARMS) * len(DENSITIES) + len(CHEAPER)
+    assert {arm for arm, _, _ in names} == {"dense", *arms.ARMS, *arms.WINDOW_1}
+    assert len(names) == 1 + len(arms.ARMS) * len(DENSITIES) + len(WINDOW_1)
     assert set(CHOSEN) <= {"dense", *arms.ARMS}
 
 
