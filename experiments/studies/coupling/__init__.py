@@ -42,8 +42,8 @@ def sections(top: float, results: pathlib.Path, config: ConfigDict) -> Mapping[s
     return {config.study: Section(tables, [figure])}
 
 
-def sections_at_one_density(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-    """Returns tables of differences, if there are several arms, and errors.
+def only_tables(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    """Returns tables of differences, if there are several arms, and errors: for few densities.
 
     Args:
       results: Folder of all studies' records.

@@ -9,7 +9,7 @@ from experiments.studies.study import Study, epochs, sweep
 STUDY = Study(
     get_config,
     sweep,
-    functools.partial(sections, 6.0),
+    functools.partial(sections, 10.0),
     "coupling.md",
     shorten=epochs(1),
 )

@@ -33,12 +33,14 @@ def density_panels(
     arms = {arm: _points(records, arm) for arm in dict.fromkeys(r["arm"] for r in records)}
     known = {arm: arms.pop(arm) for arm in references if arm in arms}
     best = sorted(arms, key=lambda arm: min(found.mean for _, found in arms[arm]))
-    drawn = {", ".join(known): None} | {arm: arms[arm] for arm in best}
+    drawn = {"for comparison": None} | {arm: arms[arm] for arm in best}
     bottom = min(found.mean - (found.half or 0) for p in (known | arms).values() for _, found in p)
     limits = (bottom - 0.04 * (top - bottom), top)
+    densities = [100 * density for p in (known | arms).values() for density, _ in p]
+    span = (1.3 * max(densities), min(densities) / 1.4)
     panels = [
         Panel(
-            functools.partial(_draw, title, points, known, limits),
+            functools.partial(_draw, title, points, known, span, limits),
             _description(title, points),
             *_SIZE,
             _MARGINS,
@@ -68,19 +70,20 @@ def _points(records: Sequence[Record], arm: str) -> Points:
 
 def _description(title: str, points: Points | None) -> str:
     pairs = (f"{e.mean:.2f} % at a density of {100 * d:.3g} %" for d, e in points or ())
-    return f"{title}: {'; '.join(pairs)}." if points else f"{title}, for comparison."
+    return f"{title}: {'; '.join(pairs)}." if points else "The arms for comparison."
 
 
 def _draw(
     title: str,
     points: Points | None,
     references: dict[str, Points],
+    span: tuple[float, float],
     limits: tuple[float, float],
     ax: Axes,
 ) -> None:
-    ax.set(xscale="log", xlim=(130, 0.14), ylim=limits)
+    ax.set(xscale="log", xlim=span, ylim=limits)
     ax.set(xlabel="weights left, % (log scale)", ylabel="test error, %")
-    ax.xaxis.set_major_locator(FixedLocator([100, 30, 10, 3, 1, 0.3]))
+    ax.xaxis.set_major_locator(FixedLocator([100, 30, 10, 3, 1, 0.3, 0.1]))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formatting.tick(value)))
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -50,7 +50,7 @@ def marks(ax, shape):
 
 def test_a_panel_an_arm_the_best_first(spec):
     titles = [drawn(panel).get_title(loc="left") for panel in spec.panels]
-    assert titles == ["cut", "better", "gates"]
+    assert titles == ["for comparison", "better", "gates"]
     assert "cut" in spec.caption and "absent" not in spec.caption
 
 
@@ -78,6 +78,7 @@ def test_axes_are_named_and_sparse_is_on_the_right(spec):
         assert ax.get_xlabel().endswith("(log scale)") and ax.get_ylabel()
         left, right = ax.get_xlim()
         assert left > right and ax.get_xscale() == "log"
+        assert (left, right) == (pytest.approx(1.3 * 50), pytest.approx(1 / 1.4))  # of all arms
 
 
 @pytest.mark.slow
