@@ -14,13 +14,12 @@ from gpnas.train import study
 
 DENSITIES = (0.02, 0.01, 0.05, 0.005, 0.002)
 SEEDS = tuple(range(20))
-#: Arms of `arms.WINDOW_1` and their densities: those of GMP, and those where the weight decay of
-#: development is that of growth by |g|.
+#: Arms of `arms.WINDOW_1` and their densities: those of GMP, or all.
 WINDOW_1 = (
     ("window 1", 0.02),
     ("window 1", 0.01),
     ("window 1 and lower peak", 0.02),
-    *((V_OF_ONE_BATCH, density) for density in SPARSEST),
+    *((V_OF_ONE_BATCH, density) for density in DENSITIES),
 )
 #: Weight decay chosen on validation by `coupling_tuning`; 0 for other arms.
 CHOSEN: dict[str, float] = {

@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 from experiments.studies.coupling.arms import (
     OURS,
     REPEATED,
-    SPARSEST,
     V_OF_ONE_BATCH,
     config_of,
 )
@@ -28,7 +27,6 @@ def get_config() -> ConfigDict:
     for density in DENSITIES:
         for name in ARMS:
             arms[f"{name}@{density:g}"] = config_of(name, density, weight_decay(name, density))
-    for density in SPARSEST:
         config = config_of(V_OF_ONE_BATCH, density, weight_decay(OURS, density))
         arms[f"{V_OF_ONE_BATCH}@{density:g}"] = config
     for config in arms.values():
