@@ -116,7 +116,7 @@ def gap_table(records: Sequence[Record]) -> Table:
     several = len(densities) > 1
     baselines = [name for name in MATCHED if any(record["arm"] == name for record in records)]
     gaps = {
-        name: _area_gap(records, name, densities)
+        name: _area_gap(records, OURS, name, densities)
         if several
         else difference(records, OURS, name, densities[0])
         for name in baselines
@@ -171,10 +171,11 @@ def score_table(records: Sequence[Record]) -> Table:
     """
     densities = densities_asked([r for r in records if r["arm"] == V_OF_ONE_BATCH])
     columns = [Column("development with V of one batch, minus", numeric=False)]
-    columns += [Column(f"{100 * d:g} %") for d in densities]
+    columns += [*(Column(f"{100 * d:g} %") for d in densities), Column("mean over log density")]
     rows = []
     for other in (*MATCHED, OURS):
         gaps = [difference(records, V_OF_ONE_BATCH, other, density) for density in densities]
+        gaps.append(_area_gap(records, V_OF_ONE_BATCH, other, densities))
         if any(gaps):
             rows.append([*map(Cell, (other, *map(_gap_text, gaps)))])
     note = (
@@ -228,9 +229,9 @@ def area(errors: Mapping[float, float]) -> float:
 
 
 def _area_gap(
-    records: Sequence[Record], name: str, densities: Sequence[float]
+    records: Sequence[Record], arm: str, other: str, densities: Sequence[float]
 ) -> stats.Estimate | None:
-    return stats.paired_difference(*(_areas(records, arm, densities) for arm in (OURS, name)))
+    return stats.paired_difference(*(_areas(records, name, densities) for name in (arm, other)))
 
 
 def _areas(records: Sequence[Record], arm: str, densities: Sequence[float]) -> dict[int, Any]:
