@@ -32,7 +32,7 @@ from ml_collections import ConfigDict
 
 from gpnas.commandline import start, stop_signal
 from gpnas.errors import GaveUp, UserError
-from gpnas.train import Stopped
+from gpnas.train import Stopped, arms_named
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _FAST = flags.DEFINE_bool("fast", False, "A budget of about 15 minutes for all trained studies.")
@@ -61,11 +61,14 @@ def main(argv: Sequence[str]) -> None:
     with stop_signal() as stopped:
         options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
         to_run = [] if _ONLY_PAGE.value else _runnable(asked, bool(argv[1:]))
-        failed = _run_side_by_side(to_run, stopped) if _JOBS.value > 1 else []
-        if _JOBS.value > 1 and stopped():
-            raise Stopped("stopped")
-        for _, study, config in to_run if _JOBS.value == 1 else ():
-            study.run(config, options)
+        failed: list[str] = []
+        if _JOBS.value > 1:
+            failed = _run_side_by_side(to_run, stopped)
+            if stopped():
+                raise Stopped("stopped")
+        else:
+            for _, study, config in to_run:
+                study.run(config, options)
     pages = []
     for _, study, config in asked if _PAGES.value else ():
         docs = pathlib.Path(_DOCS.value)
@@ -156,8 +159,7 @@ def _full_names(name: str, study: Any, config: ConfigDict, asked: Sequence[str])
     arms = list(config.arms) if "densities" in config else []
     found: list[str] = []
     for arm in asked:
-        prefixed = [one for one in arms if one.partition("@")[0] == arm]
-        own = [arm] if arm in (*arms, *study.rows) else prefixed
+        own = [arm] if arm in study.rows else arms_named(arm, arms)
         if not own:
             allowed = dict.fromkeys(one.partition("@")[0] for one in arms)
             raise UserError(

@@ -24,6 +24,7 @@ from gpnas.train._state import TrainState
 from gpnas.train._step import Metrics, init_state, make_step, state_of
 from gpnas.train._study import (
     RunGroup,
+    arms_named,
     data_of,
     missing_groups,
     run_group,
@@ -36,9 +37,9 @@ from gpnas.train.task import Aux, Metric, Task, classification, percent, supervi
 
 __all__ = [
     "Aux", "Diverged", "Finished", "InUse", "Metric", "Metrics", "Plan", "Progress", "RunGroup",
-    "Stopped", "Task", "TrainState", "base", "build_model", "build_task", "check_config",
-    "check_task", "classification", "config_from_json", "config_key", "data_of", "distributed",
-    "find_optimizer",
+    "Stopped", "Task", "TrainState", "arms_named", "base", "build_model", "build_task",
+    "check_config", "check_task", "classification", "config_from_json", "config_key", "data_of",
+    "distributed", "find_optimizer",
     "front_config", "init_state", "load_data", "load_run", "make_plan",
     "make_program", "make_step", "missing_groups", "percent", "run_group", "run_key",
     "run_study", "scale_by_rate", "settings", "shardings", "state_of", "study", "supervised",

@@ -3,7 +3,7 @@
 import itertools
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -98,8 +98,7 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     only = [arm.strip() for arm in config.only.split(",") if arm.strip()] or list(config.arms)
     chosen = []
     for name in only:
-        prefixed = [arm for arm in config.arms if name == arm.partition("@")[0]]
-        same = [name] if name in config.arms else prefixed
+        same = arms_named(name, config.arms)
         if not same:
             raise UserError("only", name, ", ".join(config.arms))
         chosen += same
@@ -108,6 +107,11 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
         densities = config.densities if "density" in own.method else ()
         for density in densities or (None,):
             yield _setting(config, arm, own, density)
+
+
+def arms_named(name: str, arms: Collection[str]) -> list[str]:
+    """Returns the arm with this name, or else all settings of an arm (the part before the @)."""
+    return [name] if name in arms else [arm for arm in arms if name == arm.partition("@")[0]]
 
 
 def _setting(

@@ -45,7 +45,8 @@ CHOSEN_SPARSEST: dict[str, float] = {
 
 
 def weight_decay(name: str, density: float) -> float:
-    """Returns the weight decay chosen for an arm at a density."""
+    """Returns the weight decay chosen for an arm at a density; variants have that of `OURS`."""
+    name = OURS if name in dict(WINDOW_1) else name
     sparsest = CHOSEN_SPARSEST if density <= max(SPARSEST) else {}
     return sparsest.get(name, CHOSEN.get(name, 0.0))
 
@@ -58,5 +59,5 @@ def get_config() -> ConfigDict:
             decay = weight_decay(name, density)
             arms[f"{name}@{density:g}"] = config_of(name, density, decay)
     for name, density in WINDOW_1:
-        arms[f"{name}@{density:g}"] = config_of(name, density, weight_decay(OURS, density))
+        arms[f"{name}@{density:g}"] = config_of(name, density, weight_decay(name, density))
     return study("coupling", arms, densities=(), seeds=SEEDS)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import ARMS, OURS, RUN, config_of, solve
+from gpnas.masks import init_masks, masked_leaves
 from gpnas.methods import relative_flops
 from gpnas.models import call, network_macs
 
@@ -75,13 +76,12 @@ def run_of(setup: Setup) -> dict[str, Any]:
     blank = jax.ShapeDtypeStruct((1, *setup.image_shape), jnp.float32)
     init = functools.partial(call.init, setup.module)
     variables = jax.eval_shape(init, jax.random.key(0), blank)
-    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
-    shapes = {jax.tree_util.keystr(p, simple=True, separator="/"): x.shape for p, x in leaves}
-    kernels = {path: shape for path, shape in shapes.items() if path.endswith("kernel")}
+    params = variables["params"]
+    weights = masked_leaves(jax.eval_shape(init_masks, params), params)
     per_weight = network_macs(setup.module, variables, setup.image_shape).per_weight
     return {
         "total_steps": setup.steps * setup.epochs,
         "batch_size": RUN["batch_size"],
-        "shapes": kernels,
-        "macs": {path: per_weight[path] for path in kernels},
+        "shapes": {path: leaf.shape for path, leaf in weights.items()},
+        "macs": {path: per_weight[path] for path in weights},
     }

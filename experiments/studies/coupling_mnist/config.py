@@ -9,7 +9,6 @@ LeNet-300-100, 10 epochs, five densities, 20 paired seeds; weight decay as chose
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import (
-    OURS,
     REPEATED,
     V_OF_ONE_BATCH,
     config_of,
@@ -17,7 +16,7 @@ from experiments.studies.coupling.arms import (
 from experiments.studies.coupling.config import SEEDS, weight_decay
 from gpnas.train import study
 
-ARMS = (*REPEATED, "magnitude and gradient", "pipeline")
+ARMS = (*REPEATED, "magnitude and gradient", "pipeline", V_OF_ONE_BATCH)
 DENSITIES = (0.01, 0.005, 0.02, 0.05, 0.002)
 
 
@@ -26,9 +25,7 @@ def get_config() -> ConfigDict:
     arms = {}
     for density in DENSITIES:
         for name in ARMS:
-            arms[f"{name}@{density:g}"] = config_of(name, density, weight_decay(name, density))
-        config = config_of(V_OF_ONE_BATCH, density, weight_decay(OURS, density))
-        arms[f"{V_OF_ONE_BATCH}@{density:g}"] = config
-    for config in arms.values():
-        config.data.name = "mnist"
+            config = config_of(name, density, weight_decay(name, density))
+            config.data.name = "mnist"
+            arms[f"{name}@{density:g}"] = config
     return study("coupling_mnist", arms, densities=(), seeds=SEEDS)
