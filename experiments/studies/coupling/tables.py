@@ -18,6 +18,7 @@ from experiments.studies.densities import (
 from gpnas.report import Cell, Column, Table, stats
 
 GMP = "GMP"  # from the dense network
+_LABELS = {OURS: "development", V_OF_ONE_BATCH: "development with V of one batch"}
 
 
 def choice_table(caption: str, records: Sequence[Record]) -> Table:
@@ -102,7 +103,7 @@ def error_table(records: Sequence[Record]) -> Table:
     return Table("Errors by density", columns, rows, [note])
 
 
-def gap_table(records: Sequence[Record]) -> Table:
+def gap_table(records: Sequence[Record], ours: str = OURS, *, corrected: bool = True) -> Table:
     """Tabulates development minus each arm of equal training FLOPs, paired by seed.
 
     The last columns are the primary comparison: the area under the error over log density, divided
@@ -110,35 +111,39 @@ def gap_table(records: Sequence[Record]) -> Table:
     number of comparisons by Holm.
 
     Args:
-      records: Records of `coupling`.
+      records: Records of `coupling`, or of a study with these arms.
+      ours: Development, or its variant with V of one batch.
+      corrected: Whether the last column has p; otherwise the comparison was not planned.
     """
-    densities = densities_asked(records)
+    densities = densities_asked([record for record in records if record["arm"] == ours])
     several = len(densities) > 1
-    baselines = [name for name in MATCHED if any(record["arm"] == name for record in records)]
+    others = [name for name in (*MATCHED, OURS) if name != ours]
+    others = [name for name in others if any(record["arm"] == name for record in records)]
     gaps = {
-        name: _area_gap(records, OURS, name, densities)
+        name: _area_gap(records, ours, name, densities)
         if several
-        else difference(records, OURS, name, densities[0])
-        for name in baselines
+        else difference(records, ours, name, densities[0])
+        for name in others
     }
-    corrected = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
+    p_values = holm({name: p_value(gap) for name, gap in gaps.items() if gap})
     columns = [
-        Column("development minus", numeric=False),
+        Column(f"{_LABELS[ours]} minus", numeric=False),
         *(Column(f"{100 * d:g} %") for d in densities),
         *([Column("mean over log density")] if several else []),
-        Column("p, Holm"),
+        *([Column("p, Holm")] if corrected else []),
     ]
     rows = []
-    for name in baselines:
-        cells = [_gap_text(difference(records, OURS, name, density)) for density in densities]
+    for name in others:
+        cells = [_gap_text(difference(records, ours, name, density)) for density in densities]
         cells += [_gap_text(gaps[name])] if several else []
-        p = f"{corrected[name]:.2g}" if name in corrected else "–"
-        rows.append([Cell(text) for text in (name, *cells, p)])
+        p = f"{p_values[name]:.2g}" if name in p_values else "–"
+        rows.append([Cell(text) for text in (name, *cells, *([p] if corrected else []))])
     note = (
         "Points of test error, mean ± half the 95 % interval over paired seeds, not corrected;"
-        " negative: development has the lower error."
+        f" negative: {_LABELS[ours]} has the lower error."
     )
-    return Table("Development and arms of equal training FLOPs", columns, rows, [note])
+    title = f"{_LABELS[ours]} and arms of equal training FLOPs"
+    return Table(title[0].upper() + title[1:], columns, rows, [note])
 
 
 def savings_table(records: Sequence[Record]) -> Table:
@@ -161,29 +166,6 @@ def savings_table(records: Sequence[Record]) -> Table:
         " negative: lower than that of GMP."
     )
     return Table("Development and GMP from the dense network", columns, rows, [note])
-
-
-def score_table(records: Sequence[Record]) -> Table:
-    """Tabulates development with V of one batch minus arms of equal training FLOPs.
-
-    Args:
-      records: Records of `coupling`, or of a study with these arms.
-    """
-    densities = densities_asked([r for r in records if r["arm"] == V_OF_ONE_BATCH])
-    columns = [Column("development with V of one batch, minus", numeric=False)]
-    columns += [*(Column(f"{100 * d:g} %") for d in densities), Column("mean over log density")]
-    rows = []
-    for other in (*MATCHED, OURS):
-        gaps = [difference(records, V_OF_ONE_BATCH, other, density) for density in densities]
-        gaps.append(_area_gap(records, V_OF_ONE_BATCH, other, densities))
-        if any(gaps):
-            rows.append([*map(Cell, (other, *map(_gap_text, gaps)))])
-    note = (
-        "Points of test error, mean ± half the 95 % interval over paired seeds, not corrected;"
-        " negative: V of one batch has the lower error. The peak is that of magnitude and gradient"
-        f" and of random growth; {OURS} has a window of 5 and a lower peak."
-    )
-    return Table("Development with V of one batch", columns, rows, [note])
 
 
 def _savings(records: Sequence[Record], arm: str, density: float) -> tuple[str, str]:
