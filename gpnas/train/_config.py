@@ -26,7 +26,7 @@ def base(**method: Any) -> ConfigDict:
     config.analysis = ()  # of the finished network: module:function, docs/tutorial.md
     config.elastic = False  # resize arrays to the active units (methods that develop units)
     config.elastic_round_to = 8  # array widths are multiples of this
-    config.elastic_min_flops = 2e11  # saved by a resize; its compilation takes as long on 2 cores
+    config.elastic_min_flops = 1e12  # saved by a resize; its compilation takes as long on 2 cores
     config.resume = False  # resume from the last checkpoint in the workdir, if any
 
     config.data = ConfigDict()
@@ -111,6 +111,7 @@ _OF_A_PROCESS = (
 _FREE = (
     *_OF_A_PROCESS, "resume", "train.keep", "train.keep_epochs", "train.keep_best",
     "train.profile", "train.shard_min_size", "train.checkpoint_seconds", "method.table",
+    "elastic_min_flops",
 )  # fmt: skip
 
 

@@ -9,18 +9,24 @@ arm was chosen by `coupling_tuning` at 5, 2 and 1 %, and by `coupling_tuning_spa
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import ARMS, OURS, SPARSEST, V_OF_ONE_BATCH, config_of
+from experiments.studies.coupling.arms import (
+    ARMS,
+    OURS,
+    SPARSEST,
+    V_OF_ONE_BATCH,
+    WINDOW_1,
+    config_of,
+)
 from gpnas.train import study
 
 DENSITIES = (0.02, 0.01, 0.05, 0.005, 0.002)
 SEEDS = tuple(range(20))
-#: Arms of `arms.WINDOW_1` and their densities: those of GMP, or all.
-WINDOW_1 = (
-    ("window 1", 0.02),
-    ("window 1", 0.01),
-    ("window 1 and lower peak", 0.02),
-    *((V_OF_ONE_BATCH, density) for density in DENSITIES),
-)
+#: Densities of the arms with V of one batch: those of GMP, or all.
+WINDOW_1_DENSITIES: dict[str, tuple[float, ...]] = {
+    "window 1": (0.02, 0.01),
+    "window 1 and lower peak": (0.02,),
+    V_OF_ONE_BATCH: DENSITIES,
+}
 #: Weight decay chosen on validation by `coupling_tuning`; 0 for other arms.
 CHOSEN: dict[str, float] = {
     "dense": 0.0005,
@@ -46,7 +52,7 @@ CHOSEN_SPARSEST: dict[str, float] = {
 
 def weight_decay(name: str, density: float) -> float:
     """Returns the weight decay chosen for an arm at a density; variants have that of `OURS`."""
-    name = OURS if name in dict(WINDOW_1) else name
+    name = OURS if name in WINDOW_1 else name
     sparsest = CHOSEN_SPARSEST if density <= max(SPARSEST) else {}
     return sparsest.get(name, CHOSEN.get(name, 0.0))
 
@@ -58,6 +64,7 @@ def get_config() -> ConfigDict:
         for name in ARMS:
             decay = weight_decay(name, density)
             arms[f"{name}@{density:g}"] = config_of(name, density, decay)
-    for name, density in WINDOW_1:
-        arms[f"{name}@{density:g}"] = config_of(name, density, weight_decay(name, density))
+    for name, densities in WINDOW_1_DENSITIES.items():
+        for density in densities:
+            arms[f"{name}@{density:g}"] = config_of(name, density, weight_decay(name, density))
     return study("coupling", arms, densities=(), seeds=SEEDS)

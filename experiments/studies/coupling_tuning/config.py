@@ -9,7 +9,7 @@ About 25 minutes on 2 CPU cores.
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import ARMS, V_OF_ONE_BATCH, config_of
+from experiments.studies.coupling.arms import ARMS, config_of
 from gpnas.train import study
 
 DENSITIES = (0.02, 0.01)
@@ -20,7 +20,7 @@ SEEDS = (100, 101, 102)
 def get_config() -> ConfigDict:
     """Returns one arm per setting; after the @: density and weight decay."""
     arms = {f"dense@1 {decay:g}": config_of("dense", 1.0, decay) for decay in WEIGHT_DECAYS}
-    for name in (*ARMS, V_OF_ONE_BATCH):
+    for name in ARMS:
         for density in DENSITIES:
             for decay in WEIGHT_DECAYS:
                 arms[f"{name}@{density:g} {decay:g}"] = config_of(name, density, decay)

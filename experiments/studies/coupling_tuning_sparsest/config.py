@@ -2,18 +2,18 @@
 
 Three values of weight decay, three seeds not used by the study; the criterion is the lowest mean
 validation error at the last step over both densities. SENN's scores are left out: at 2 % their
-error is far higher. About 35 minutes on a CPU core.
+error is far higher. About 30 minutes on a CPU core.
 
     python experiments/reproduce.py coupling_tuning_sparsest
 """
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import MATCHED, OURS, SPARSEST, V_OF_ONE_BATCH, config_of
+from experiments.studies.coupling.arms import ARMS, SPARSEST, config_of
 from experiments.studies.coupling_tuning.config import SEEDS, WEIGHT_DECAYS
 from gpnas.train import study
 
-TUNED = tuple(name for name in (OURS, *MATCHED, V_OF_ONE_BATCH) if name != "SENN scores")
+TUNED = tuple(name for name, arm in ARMS.items() if arm.solved and name != "SENN scores")
 
 
 def get_config() -> ConfigDict:

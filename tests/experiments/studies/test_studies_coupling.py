@@ -14,7 +14,7 @@ from experiments.studies.coupling import arms, chtss, tables
 from experiments.studies.coupling.config import (
     CHOSEN,
     DENSITIES,
-    WINDOW_1,
+    WINDOW_1_DENSITIES,
     get_config,
     weight_decay,
 )
@@ -49,7 +49,12 @@ def test_matched_arms_cost_what_development_does(name):
 
 
 def test_cheaper_developments_cost_at_most_a_third_of_gmp():
-    cheaper = [one for one in WINDOW_1 if one[0] != arms.V_OF_ONE_BATCH]
+    cheaper = [
+        (name, density)
+        for name, densities in WINDOW_1_DENSITIES.items()
+        for density in densities
+        if name != arms.V_OF_ONE_BATCH
+    ]
     assert len(cheaper) == 3
     for name, density in cheaper:
         share = cost(arms.config_of(name, density)) / cost(arms.config_of("GMP", density))
@@ -158,7 +163,9 @@ def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
 def test_every_arm_has_a_config_at_every_density():
     names = [name.partition("@") for name in get_config().arms]
     assert {arm for arm, _, _ in names} == {"dense", *arms.ARMS, *arms.WINDOW_1}
-    assert len(names) == 1 + len(arms.ARMS) * len(DENSITIES) + len(WINDOW_1)
+    assert len(names) == 1 + len(arms.ARMS) * len(DENSITIES) + sum(
+        map(len, WINDOW_1_DENSITIES.values())
+    )
     assert set(CHOSEN) <= {"dense", *arms.ARMS}
 
 
@@ -207,6 +214,21 @@ def test_holm_is_never_below_the_p_value_nor_out_of_order(values):
     assert corrected[order[0]] == min(len(values) * p_values[order[0]], 1)
     assert all(p_values[name] <= corrected[name] <= 1 for name in p_values)
     assert [corrected[n] for n in order] == sorted(corrected[n] for n in order)
+
+
+def test_v_of_one_batch_against_its_baselines():
+    found = [
+        record(arm, seed, density, 12 + worse)
+        for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, "development": 0.2, "pipeline": 1.0}.items()
+        for density, seed in itertools.product((0.05, 0.01), range(3))
+    ]
+    table = tables.gap_table(found, arms.V_OF_ONE_BATCH, corrected=False)
+    rows = {row[0].text: [cell.text for cell in row] for row in table.rows}
+    assert [column.label for column in table.columns][-1] == "mean over log density"
+    assert (
+        rows.keys() == {"pipeline", "development"} and rows["development"][1] == "-0.20 (all equal)"
+    )
+    assert table.caption == "Development with V of one batch and arms of equal training FLOPs"
 
 
 def test_the_area_of_a_straight_line_is_its_middle():
