@@ -22,12 +22,18 @@ def top_k_ratio(options: Options, size: int) -> Measurement:
     k, key = size // 10, jax.random.key(1)
     top_k, sort = jax.jit(select.exact_top_k), jax.jit(jnp.argsort)
     count = jax.jit(lambda scores: jnp.sum(select.exact_top_k(scores, k, key), dtype=jnp.int32))
+    tied = jnp.where(jnp.arange(size) % 2 == 0, scores, 0.5)
     taken = interleave(
-        {"exact_top_k": lambda: top_k(scores, k, key), "argsort": lambda: sort(scores)}, 3
+        {
+            "exact_top_k": lambda: top_k(scores, k, key),
+            "exact_top_k, half tied": lambda: top_k(tied, k, key),
+            "argsort": lambda: sort(scores),
+        },
+        3,
     )
     counts = {
         "no ties": int(count(scores)),
-        "half tied": int(count(jnp.where(jnp.arange(size) % 2 == 0, scores, 0.5))),
+        "half tied": int(count(tied)),
         "all tied": int(count(jnp.zeros(size))),
     }
     value = ratio(taken, "exact_top_k", "argsort")

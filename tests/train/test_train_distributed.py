@@ -194,7 +194,9 @@ def test_two_processes_of_which_one_is_lost_train_as_one(launch, training, tmp_p
     folder, command = training
     killed, left = launch(*command, before=([str(tmp_path / "dies.py")], ()))
     assert killed.result().returncode == -signal.SIGKILL, killed.result().stderr
+    begun = time.monotonic()
     assert left.result().returncode == 75
+    assert time.monotonic() - begun < 60
     assert left.result().stderr == (
         "process 0 was lost; the same command in all processes, with --config.resume=True,"
         " resumes\n"
@@ -229,11 +231,18 @@ def test_a_signal_to_one_process_stops_both(process, launch, training, tmp_path,
 
 
 @pytest.mark.exhaustive
-def test_a_state_that_two_processes_split_and_stream_is_as_a_replicated_one(launch, training, one):
+@pytest.mark.parametrize(
+    "fields",
+    [["--config.train.shard_min_size=256", *STREAM], ["--config.train.parallel=pmap"]],
+    ids=["split and streamed", "pmap"],
+)
+def test_other_programs_of_two_processes_train_as_one(fields, launch, training, tmp_path, one):
     folder, command = training
-    both = launch(*command, "--config.train.shard_min_size=256", *STREAM)
+    other = tmp_path / "other"  # of process 1, which writes nothing
+    both = launch(*command, *fields, after=((), (f"--workdir={other}",)))
     assert [process.result().returncode for process in both] == [0, 0], both[0].result().stderr
     as_one(folder, one)
+    assert not other.exists()
 
 
 @pytest.mark.slow
