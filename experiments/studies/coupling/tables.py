@@ -95,7 +95,8 @@ def error_table(records: Sequence[Record]) -> Table:
     rows = []
     for arm in dict.fromkeys(record["arm"] for record in records):
         own = [record for record in records if record["arm"] == arm]
-        rows.append([Cell(arm), *(_error_cell(own, d) for d in densities)])
+        at = ([r for r in own if density_asked(r) in (d, None)] for d in densities)
+        rows.append([Cell(arm), *map(error_cell, at)])
     note = (
         "Test error in % at the last step, mean ± half the 95 % interval over seeds; in"
         " parentheses training FLOPs relative to a dense run of 10 epochs."
@@ -229,13 +230,12 @@ def _gap_text(gap: stats.Estimate | None) -> str:
     return stats.interval_text(gap, sign="+")
 
 
-def _error_cell(own: Sequence[Record], density: float) -> Cell:
-    same = [record for record in own if density_asked(record) in (density, None)]
-    if not same:
+def error_cell(own: Sequence[Record]) -> Cell:
+    """Returns the mean test error, in % with its interval, and the training FLOPs."""
+    if not own:
         return Cell("–")
-    return Cell(
-        stats.estimate_text(stats.estimate(map(error, same))), detail=f"{training_flops(same):.3f}"
-    )
+    text = stats.estimate_text(stats.estimate(map(error, own)))
+    return Cell(text, detail=f"{training_flops(own):.3f}")
 
 
 def training_flops(own: Sequence[Record]) -> float:

@@ -7,13 +7,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from experiments.studies.coupling.tables import training_flops, validation_error
-from experiments.studies.coupling_lengths.config import BUDGETS, SOLVED
+from experiments.studies.coupling.tables import error_cell, training_flops, validation_error
+from experiments.studies.coupling_lengths.config import BUDGETS, EPOCHS, PLAIN, SOLVED
 from experiments.studies.densities import Record, error, mean
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, place_labels, stats, style
 
 _NEAR = 0.03  # largest relative difference between a run's measured cost and its budget
 _ASIDE = 1.015  # horizontal factor between markers of two methods at one cost
+_ERRORS = (12.5, 11.5, 11.0)  # in %
 _SHADES = ("c1", "c0", "c2", "c3", "c4", "c5", "c6", "c7")
 
 
@@ -36,18 +37,52 @@ def budget_table(records: Sequence[Record]) -> Table:
     return Table("Errors by training FLOPs, length free", columns, rows, [note])
 
 
+def length_table(records: Sequence[Record]) -> Table:
+    """Tabulates the test error of methods whose cost depends only on the length of the run.
+
+    Args:
+      records: Records of `coupling_lengths`.
+    """
+    columns = [Column("arm", numeric=False), *(Column(f"{number} epochs") for number in EPOCHS)]
+    rows = []
+    for arm in PLAIN:
+        found = _lengths(records, arm)
+        rows.append([Cell(arm), *(error_cell(found.get(number, [])) for number in EPOCHS)])
+    note = (
+        "Test error in % at the last step, mean ± half the 95 % interval over seeds; in parentheses"
+        " training FLOPs over those of a dense run of 10 epochs."
+    )
+    return Table("Errors by length", columns, rows, [note])
+
+
+def cheapest_table(records: Sequence[Record]) -> Table:
+    """Tabulates the least training FLOPs with which each method's mean test error is small enough.
+
+    Args:
+      records: Records of `coupling_lengths`.
+    """
+    columns = [Column("arm", numeric=False), *(Column(f"≤ {most:g} %") for most in _ERRORS)]
+    rows = [
+        [Cell(arm), *(_cheapest(own, most) for most in _ERRORS)]
+        for arm, own in _points(records).items()
+    ]
+    note = (
+        "Training FLOPs over those of a dense run of 10 epochs, of the cheapest run in the two"
+        " tables above with such a mean test error; in parentheses its epochs."
+    )
+    return Table("Least training FLOPs for a test error", columns, rows, [note])
+
+
 def flops_figure(records: Sequence[Record]) -> FigureSpec:
     """Plots test error against training FLOPs of each method at its best lengths.
 
     Args:
       records: Records of `coupling_lengths`.
     """
-    points = {}
-    for arm in dict.fromkeys(record["arm"] for record in records):
-        groups = _best(records, arm) if arm in SOLVED else _lengths(records, arm)
-        points[arm] = sorted(
-            (training_flops(own), stats.estimate(map(error, own))) for own in groups.values()
-        )
+    points = {
+        arm: [(training_flops(own), stats.estimate(map(error, own))) for own in groups]
+        for arm, groups in _points(records).items()
+    }
     ends = "; ".join(f"{arm} {stats.estimate_text(own[-1][1])} %" for arm, own in points.items())
     panel = Panel(
         functools.partial(_draw, points),
@@ -81,6 +116,15 @@ def _draw(points: Mapping[str, list[tuple[float, Any]]], ax: Axes) -> None:
     place_labels(ax, labels)
 
 
+def _points(records: Sequence[Record]) -> dict[str, list[list[Record]]]:
+    """Returns each method's records by setting, at its best lengths; the cheapest come first."""
+    found = {}
+    for arm in dict.fromkeys(record["arm"] for record in records):
+        groups = _best(records, arm) if arm in SOLVED else _lengths(records, arm)
+        found[arm] = sorted(groups.values(), key=training_flops)
+    return found
+
+
 def _best(records: Sequence[Record], arm: str) -> dict[float, list[Record]]:
     """Returns `{budget: records of the length with the lowest mean validation error}`."""
     found = {}
@@ -98,6 +142,14 @@ def _lengths(records: Sequence[Record], arm: str) -> dict[int, list[Record]]:
         if record["arm"] == arm:
             found.setdefault(record["config"]["train"]["epochs"], []).append(record)
     return found
+
+
+def _cheapest(groups: Sequence[Sequence[Record]], most: float) -> Cell:
+    for own in groups:
+        if mean(own, error) <= most:
+            epochs = own[0]["config"]["train"]["epochs"]
+            return Cell(f"{training_flops(own):.3f}", detail=f"{epochs} epochs")
+    return Cell("–")
 
 
 def _cell(own: Sequence[Record]) -> Cell:

@@ -7,7 +7,6 @@ from gpnas.report import Cell, Column, Table, stats
 
 Records = Sequence[Mapping[str, Any]]
 _SHORT = ("front", "uniform widths")
-_SCRATCH = "front, from scratch"
 
 
 def errors_by_arm(records: Records, rates: Mapping[str, float]) -> dict[str, dict[int, Mapping]]:
@@ -74,19 +73,9 @@ def front_tables(records: Records, rates: Mapping[str, float], levels: Sequence[
         [Column("networks", numeric=False), Column("seeds"), *map(Column, titles[1:])],
         [
             [Cell(name), Cell(str(len(both))), *(Cell(_mean(values)) for values in by_level)]
-            for name, both, by_level in (
-                *_differences(rows, levels[1:]),
-                *(
-                    (f"{name}, above front from scratch", both, by_level)
-                    for name, both, by_level in _differences(rows, levels[1:], _SCRATCH)
-                    if name == "uniform widths"
-                ),
-            )
+            for name, both, by_level in _differences(rows, levels[1:])
         ],
-        [
-            "In points, with the 95 % interval; above zero, the front is better. Last row: above"
-            " the networks of the front's widths that were trained from scratch."
-        ],
+        ["In points, with the 95 % interval; above zero, the front is better."],
     )
     return [errors, differences]
 
@@ -191,17 +180,17 @@ def _speedup(record: Mapping[str, Any], folder: str, batch: int, threads: int) -
 
 
 def _differences(
-    rows: Mapping[str, Mapping[int, Mapping]], levels: Sequence[float], against: str = "front"
+    rows: Mapping[str, Mapping[int, Mapping]], levels: Sequence[float]
 ) -> list[tuple[str, list[int], list[list[float]]]]:
-    """Returns `(row, seeds, errors above those of `against` by level and seed)`."""
-    ours, found = rows.get(against, {}), []
+    """Returns `(row, seeds, errors above those of the front by level and seed)`."""
+    ours, found = rows.get("front", {}), []
     for name, seeds in rows.items():
         both = sorted(ours.keys() & seeds.keys())
         by_level = [
             [seeds[s][x] - ours[s][x] for s in both if x in seeds[s] and x in ours[s]]
             for x in levels
         ]
-        if name != against and both and any(by_level):
+        if name != "front" and both and any(by_level):
             found.append((name, both, by_level))
     return found
 

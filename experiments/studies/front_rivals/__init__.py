@@ -1,7 +1,7 @@
 """The front of one run against searches, pruning or growing only, and other baselines."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -9,11 +9,18 @@ from ml_collections import ConfigDict
 from experiments.studies.front.run import LONG, chosen_rates
 from experiments.studies.front.tables import errors_by_arm
 from experiments.studies.front_rivals.config import get_config
-from experiments.studies.front_rivals.run import chosen_records, fronts_of, reference_error, run
+from experiments.studies.front_rivals.run import (
+    chosen_records,
+    fronts_of,
+    reference_error,
+    run,
+    uniform_of,
+)
 from experiments.studies.front_rivals.tables import (
     COMPARED,
     FRONT,
     PRUNING,
+    UNIFORM,
     WIDTHS,
     Rows,
     baselines_figure,
@@ -39,12 +46,9 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         f"front, {arm}": fronts_of(known, config, arm)
         for arm in ("14 epochs", "twice as long", LONG, "six networks")
     }
-    fronts = {
-        name: {seed: one for seed, one in own.items() if seed in seeds}
-        for name, own in arms.items()
-        if seeds & own.keys()
-    }
-    rows, levels = found_by_arm(fronts, found), config.front.front
+    fronts = {name: _at(seeds, own) for name, own in arms.items() if seeds & own.keys()}
+    uniform = {UNIFORM: _at(seeds, uniform_of(known, config))}
+    rows, levels = found_by_arm(fronts | uniform, found), config.front.front
     reference = reference_error(known, config)
     tables = [
         error_table(rows, levels, reference),
@@ -65,6 +69,10 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
         "front_rivals": Section(tables, [figure]),
         "front targets": Section([_targets(results, config, fronts, rows, found)]),
     }
+
+
+def _at(seeds: Collection[int], own: Mapping[int, Any]) -> dict[int, Any]:
+    return {seed: one for seed, one in own.items() if seed in seeds}
 
 
 def _targets(

@@ -98,6 +98,20 @@ def fronts_of(
     return {record["seed"]: record for record in wanted}
 
 
+def uniform_of(records: Sequence[Mapping[str, Any]], config: ConfigDict) -> dict[int, Any]:
+    """Returns networks of uniform widths at their chosen learning rate, and their training FLOPs,
+    by seed."""
+    rate = chosen_rates(list(records), config)["uniform"]
+    return {
+        record["seed"]: {
+            "networks": record["uniform"],
+            "train_flops": sum(one["train_flops"] for one in record["uniform"]),
+        }
+        for record in records
+        if record["rate"] == rate and record["uniform"]
+    }
+
+
 def variants(config: ConfigDict, arm: str, seed: int) -> Iterator[Case]:
     """Yields the settings that the tuning seeds try for an arm."""
     sizes = config.largest if arm == "slimmable" else (1.0,)

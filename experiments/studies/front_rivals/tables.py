@@ -17,6 +17,7 @@ from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
 FRONT, WIDTHS, PRUNING = "front", "front's widths", "pruning only"
+UNIFORM = "uniform widths"
 #: Pairs of an arm and others that are compared with it in a further table.
 COMPARED: Mapping[str, Sequence[str]] = {
     "front, six networks": ("uniform as long as six",),
@@ -28,7 +29,7 @@ COMPARED: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 _ONLY_IN_TABLES = (
     "front, 14 epochs", "front, twice as long", "front, six networks", "uniform as long as six",
-    "random growth", OVERSHOOT, "Torch-Pruning",
+    "random growth", OVERSHOOT, "Torch-Pruning", UNIFORM,
 )  # fmt: skip
 _INHERITING = ("LEMONADE",)  # searches in which children are trained for fewer steps
 _SIZE = (760.0, 420.0)

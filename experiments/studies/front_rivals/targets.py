@@ -9,12 +9,12 @@ from ml_collections import ConfigDict
 from experiments.studies.front.run import FIELDS, LONG
 from experiments.studies.front_rivals.growing import OVERSHOOT
 from experiments.studies.front_rivals.searches import STRATEGIES
-from experiments.studies.front_rivals.tables import FRONT, PRUNING, WIDTHS, Rows
+from experiments.studies.front_rivals.tables import FRONT, PRUNING, UNIFORM, WIDTHS, Rows
 from gpnas.report import Cell, Column, Table, stats
 
 _SIX, _SIX_ALONE = "front, six networks", "uniform as long as six"
 _SHORTER = "front, 14 epochs"  # at most 0.6 of the training FLOPs of pruning only
-_UNIFORM, _GROWING = "uniform widths", "growing only"
+_GROWING = "growing only"
 _NONE = "no records yet"
 _QUARTER = 0.25
 
@@ -88,12 +88,12 @@ def _hypervolumes(known: Known) -> Iterable[_Line]:
 
 
 def _errors(known: Known) -> Iterable[_Line]:
-    for arm, rival in ((FRONT, _UNIFORM), (f"front, {LONG}", f"uniform {LONG}")):
+    for arm, rival in ((FRONT, UNIFORM), (f"front, {LONG}", f"uniform {LONG}")):
         yield _by_level(
             known, f"{arm} better than {rival} by 0.4, 0.6 and 1.0", arm, rival,
             {0.25: 0.4, 0.12: 0.6, 0.06: 1.0},
         )  # fmt: skip
-    for arm, rival in ((OVERSHOOT, "uniform as overshoot"), (_GROWING, _UNIFORM)):
+    for arm, rival in ((OVERSHOOT, "uniform as overshoot"), (_GROWING, UNIFORM)):
         flops = ""
         if arm in known.errors and rival in known.errors:
             flops = f", of {_flops(known, rival) / _flops(known, arm):.2f} × its FLOPs,"
