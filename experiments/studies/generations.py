@@ -4,12 +4,19 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from gpnas.errors import UserError
 from gpnas.train import config_key, settings
 
 Record = Mapping[str, Any]
+#: Names of fields that select runs or that records of one arm are tuned over, and those without an
+#: effect on results.
+_VARYING = frozenset((
+    "seed", "seeds", "arms", "budgets", "only", "learning_rate", "baselines", "retrain",
+    "elastic_min_flops",
+))  # fmt: skip
 
 
 def outdated(found: Iterable[Record], config: ConfigDict) -> dict[str, str]:
@@ -46,6 +53,26 @@ def outdated(found: Iterable[Record], config: ConfigDict) -> dict[str, str]:
             raise UserError("records", f"{config.study}, {arm}, {text}", "one config per arm")
         described[arm] = text
     return described
+
+
+def check_equal(found: Iterable[Record], study: str) -> None:
+    """Checks that the records of each arm have equal settings, but for seeds and tuned fields.
+
+    Args:
+      found: Records of a study that is not a sweep; a field that an older record lacks is ignored.
+      study: Its name.
+
+    Raises:
+      UserError: If the records of an arm differ in another field.
+    """
+    settings: dict[str, dict[str, str]] = {}
+    for record in found:
+        known = settings.setdefault(record.get("arm", ""), {})
+        for path, value in flatten_dict(record.get("config", {}), sep=".").items():
+            text = json.dumps(value)
+            if path.rpartition(".")[2] not in _VARYING and known.setdefault(path, text) != text:
+                got = f"{study}, {record.get('arm')}, {path} {known[path]} and {text}"
+                raise UserError("records", got, "one config per arm")
 
 
 def _key(config: Mapping[str, Any]) -> dict[str, Any]:

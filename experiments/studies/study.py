@@ -12,7 +12,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from experiments import studies
-from experiments.studies.generations import outdated
+from experiments.studies.generations import check_equal, outdated
 from gpnas.errors import UserError
 from gpnas.records import read_lines, write_bytes
 from gpnas.report import FigureSpec, Table
@@ -131,12 +131,16 @@ def records(results: pathlib.Path, config: ConfigDict, name: str = "records") ->
     Warns if records of a sweep have other settings than the config.
 
     Raises:
-      UserError: If an arm of a sweep has records of its settings and of older ones.
+      UserError: If an arm has records of several settings, see `generations`.
     """
     found = read_lines(results / config.study / f"{name}.jsonl")
-    if name == "records" and "densities" in config:
-        for arm, text in outdated(found, config).items():
-            logging.warning("%s, %s: %s", config.study, arm, text)
+    if name != "records":
+        return found
+    if "densities" not in config:
+        check_equal(found, config.study)
+        return found
+    for arm, text in outdated(found, config).items():
+        logging.warning("%s, %s: %s", config.study, arm, text)
     return found
 
 

@@ -7,6 +7,8 @@ cores.
     python experiments/reproduce.py coupling_tuning_confirmation
 """
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import SPARSEST, config_of
@@ -19,20 +21,21 @@ WEIGHT_DECAYS = (*tuning.WEIGHT_DECAYS, 1e-3)
 
 def get_config() -> ConfigDict:
     """Returns one arm per setting; after the @: density and weight decay."""
-    return tuning_on("coupling_tuning_confirmation", "fashion_mnist")
+    return tuning_on("coupling_tuning_confirmation", "fashion_mnist", WEIGHT_DECAYS)
 
 
-def tuning_on(name: str, data: str) -> ConfigDict:
+def tuning_on(name: str, data: str, weight_decays: Sequence[float]) -> ConfigDict:
     """Returns the study on a data set.
 
     Args:
       name: Name of the study.
       data: Name of the data set.
+      weight_decays: Values that are tried.
     """
     arms = {}
     for arm in ARMS:
         for density in (*tuning.DENSITIES, *SPARSEST):
-            for decay in WEIGHT_DECAYS:
+            for decay in weight_decays:
                 config = config_of(arm, density, decay)
                 config.data.name = data
                 arms[f"{arm}@{density:g} {decay:g}"] = config

@@ -6,7 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import gmp
-from experiments.studies.generations import outdated
+from experiments.studies.generations import check_equal, outdated
 from experiments.studies.study import records
 from gpnas.errors import UserError
 from gpnas.train import settings, study
@@ -48,4 +48,15 @@ def test_two_generations_of_an_arm_are_refused(tmp_path):
     path.write_text("".join(json.dumps(one) + "\n" for one in found))
     with pytest.raises(UserError, match="3 of 7"):
         records(tmp_path, a_study())
-    assert len(records(tmp_path, ConfigDict({"study": "s"}))) == 7  # no sweep
+
+
+def test_records_of_other_studies_have_one_config_per_arm(tmp_path):
+    one = {"arm": "front", "config": {"seed": 0, "train": {"epochs": 8}, "retrain": True}}
+    other = {"arm": "front", "config": {"seed": 1, "retrain": False, "elastic": True}}
+    check_equal([one, other, {"arm": "dense", "config": {"elastic": False}}], "s")
+    longer = {"arm": "front", "config": {"train": {"epochs": 16}}}
+    (tmp_path / "s").mkdir()
+    lines = "".join(json.dumps(record) + "\n" for record in (one, other, longer))
+    (tmp_path / "s" / "records.jsonl").write_text(lines)
+    with pytest.raises(UserError, match=r"records: got 's, front, train.epochs 8 and 16', .*one"):
+        records(tmp_path, ConfigDict({"study": "s"}))
