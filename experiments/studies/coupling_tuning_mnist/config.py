@@ -1,13 +1,13 @@
-"""The study `coupling_tuning_confirmation` on MNIST, where larger values of weight decay are better.
+"""The study `coupling_tuning_confirmation` on MNIST.
 
 python experiments/reproduce.py coupling_tuning_mnist
 """
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling_tuning_confirmation.config import WEIGHT_DECAYS, tuning_on
+from experiments.studies.coupling_tuning_confirmation.config import tuning_on
 
 
 def get_config() -> ConfigDict:
     """Returns one arm per setting; after the @: density and weight decay."""
-    return tuning_on("coupling_tuning_mnist", "mnist", (*WEIGHT_DECAYS, 2e-3))
+    return tuning_on("coupling_tuning_mnist", "mnist")
