@@ -115,10 +115,10 @@ STREAM = ["--config.train.feed=stream"] if importlib.util.find_spec("grain") els
 
 @pytest.fixture
 def launch(forked, tmp_path):
-    """`(*command, before=…, after=…, devices=…) → [future of each finished process]`."""
+    """`(*command, before=…, after=…, devices=…, slurm=…) → [future of each finished process]`."""
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
 
-        def start(*command, before=((), ()), after=((), ()), devices=(4, 4)):
+        def start(*command, before=((), ()), after=((), ()), devices=(4, 4), slurm=None):
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 coordinator = f"127.0.0.1:{free.getsockname()[1]}"
@@ -133,7 +133,9 @@ def launch(forked, tmp_path):
                     forked,
                     [part.format(coordinator=coordinator, process=i) for part in parts],
                     ROOT,
-                    env | {"JAX_NUM_CPU_DEVICES": str(devices[i])},
+                    env
+                    | {"JAX_NUM_CPU_DEVICES": str(devices[i])}
+                    | ({**slurm, "SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} if slurm else {}),
                 )
                 for i, parts in enumerate(whole)
             ]
@@ -243,6 +245,41 @@ def test_other_programs_of_two_processes_train_as_one(fields, launch, training, 
     assert [process.result().returncode for process in both] == [0, 0], both[0].result().stderr
     as_one(folder, one)
     assert not other.exists()
+
+
+@pytest.fixture
+def slurm():
+    """Variables of a step of two tasks on this machine whose port is free."""
+    for job in range(4096):
+        with socket.socket() as free:
+            if free.connect_ex(("127.0.0.1", 61440 + job)):  # as JAX computes it
+                break
+    return {"SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+
+
+@pytest.mark.exhaustive
+def test_tasks_of_slurm_train_as_one(launch, training, slurm, one):
+    folder, command = training
+    command = [part for part in command if not re.match("--(coordinator|process)", part)]
+    both = launch(*command, "--distributed", slurm=slurm)
+    assert [process.result().returncode for process in both] == [0, 0], both[0].result().stderr
+    assert json.loads((folder / "record.json").read_text())["machine"]["processes"] == 2
+    as_one(folder, one)
+
+
+@pytest.mark.exhaustive
+def test_a_sweep_in_a_task_of_slurm_does_not_wait_for_the_others(launch, tmp_path, slurm):
+    one_arm = 'return study("s", {"a": config}, densities=(), seeds=(0,))'
+    conf = CONFIG.replace("import base", "import base, study").replace("return config", one_arm)
+    (tmp_path / "conf.py").write_text(conf)
+    command = [
+        str(ROOT / "experiments" / "sweep.py"), f"--config={tmp_path / 'conf.py'}",
+        f"--results={tmp_path / 'results'}",
+    ]  # fmt: skip
+    [alone] = launch(*command, f"--workdir={tmp_path / 'runs'}", before=((),), slurm=slurm)
+    assert alone.result().returncode == 0, alone.result().stderr
+    [line] = (tmp_path / "results" / "s" / "records.jsonl").read_text().splitlines()
+    assert json.loads(line)["machine"]["processes"] == 1
 
 
 @pytest.mark.slow

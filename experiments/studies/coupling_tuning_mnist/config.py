@@ -1,6 +1,8 @@
 """The study `coupling_tuning_confirmation` on MNIST.
 
-python experiments/reproduce.py coupling_tuning_mnist
+The same arms, values and seeds.
+
+    python experiments/reproduce.py coupling_tuning_mnist
 """
 
 from ml_collections import ConfigDict
