@@ -26,7 +26,14 @@ ARMS = (
 )
 SEEDS = tuple(range(20, 40))
 #: Weight decay chosen by `coupling_tuning_confirmation`, at 5, 2 and 1 %, and at 0.5 and 0.2 %.
-CHOSEN: dict[str, tuple[float, float]] = dict.fromkeys(ARMS, (5e-4, 5e-4))
+CHOSEN: dict[str, tuple[float, float]] = {
+    V_OF_ONE_BATCH: (5e-4, 5e-4),
+    "pipeline": (1e-3, 1e-3),
+    "magnitude and gradient": (5e-4, 1e-3),
+    "random growth": (1e-4, 5e-4),
+    "GMP sparse start": (0.0, 5e-4),
+    "GraNet matched": (5e-4, 2e-3),
+}
 
 
 def get_config() -> ConfigDict:

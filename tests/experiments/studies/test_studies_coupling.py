@@ -1,6 +1,7 @@
 """The study of coupling: baselines of its own, equal training FLOPs, and what its tables say."""
 
 import itertools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +23,17 @@ from experiments.studies.coupling.targets import targets_table
 from experiments.studies.coupling_ablations import config as ablations
 from experiments.studies.coupling_ablations import growth, noise_table
 from experiments.studies.coupling_ablations.variants import scale_by_age
+from experiments.studies.coupling_confirmation import config as confirmation
+from experiments.studies.coupling_confirmation_mnist import config as confirmation_mnist
+from experiments.studies.densities import density_asked
 from experiments.studies.fashion import config as fashion
 from experiments.studies.fashion_fresh import fresh_table
 from gpnas import report
 from gpnas.methods import relative_flops
-from gpnas.records import append_line
+from gpnas.records import append_line, read_lines
 from gpnas.train import train
 
+RESULTS = pathlib.Path(__file__).parents[3] / "results"
 SIDE = st.integers(1, 6)
 NEEDS_FASHION = {"grown without redundancy"}
 NOISY_BASELINES = {name + ablations.WITH_NOISE for name in ablations.BASELINES}
@@ -320,3 +325,17 @@ def test_gains_by_wholes():
     w = jnp.array([[0.0, 1.0], [0.0, 0.0]])
     found = growth.mean_of_sides(v, w)
     assert found.tolist() == [[4.0 + 2.5, 4.0 + 3.0], [2.0 + 2.5, 2.0 + 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("coupling_tuning_confirmation", confirmation.CHOSEN),
+        ("coupling_tuning_mnist", confirmation_mnist.CHOSEN),
+    ],
+)
+def test_the_confirmation_has_the_weight_decay_chosen_on_validation(name, chosen):
+    found = read_lines(RESULTS / name / "records.jsonl")
+    for at, sparsest in enumerate((False, True)):
+        own = [one for one in found if (density_asked(one) in arms.SPARSEST) == sparsest]
+        assert tables.chosen_decays(own) == {arm: both[at] for arm, both in chosen.items()}
