@@ -25,6 +25,7 @@ from experiments.studies.coupling_ablations import growth, noise_table
 from experiments.studies.coupling_ablations.variants import scale_by_age
 from experiments.studies.coupling_confirmation import config as confirmation
 from experiments.studies.coupling_confirmation_mnist import config as confirmation_mnist
+from experiments.studies.coupling_lengths import tables as lengths
 from experiments.studies.densities import density_asked
 from experiments.studies.fashion import config as fashion
 from experiments.studies.fashion_fresh import fresh_table
@@ -268,16 +269,47 @@ def test_targets_are_met_or_missed(tmp_path):
     of_mnist += [record("development", seed, 0.01, 1.9) for seed in range(2)]
     wide = [record("development", 0, 0.01, 9.5)]
     studies = {"coupling": of_coupling, "coupling_mnist_long": of_mnist, "coupling_wide": wide}
+    studies["coupling_confirmation"] = [
+        record(arm, seed, 0.01, error + 0.01 * seed * (arm == arms.V_OF_ONE_BATCH))
+        for arm, error in {
+            arms.V_OF_ONE_BATCH: 12.0,
+            "pipeline": 12.1,
+            "random growth": 12.5,
+        }.items()
+        for seed in range(3)
+    ]
     for name, found in studies.items():
         (tmp_path / name).mkdir()
         for one in found:
             append_line(tmp_path / name / "records.jsonl", one)
     rows = [[cell.text for cell in row] for row in targets_table(tmp_path).rows]
-    assert [row[2] for row in rows] == ["met", "met", "missed", "missed", "met", "missed"]
+    verdicts = ["met", "met", "missed", "missed", "missed", "met", "missed"]
+    assert [row[2] for row in rows] == verdicts
     assert rows[0][1] == "−0.49 ± 0.02 (GraNet matched)"
-    assert rows[2][1].startswith("1.000, at a difference of −0.99")
-    assert rows[4][1].startswith("1.90 (all equal) %; the best arm: 1.60")
-    assert rows[5][1].startswith("90.50 %, one seed")
+    assert rows[2][0].startswith("1 %: development, window 1, new seeds, minus the best arm")
+    assert rows[2][1] == "−0.09 ± 0.02 (pipeline)"
+    assert rows[3][1].startswith("1.000, at a difference of −0.99")
+    assert rows[5][1].startswith("1.90 (all equal) %; the best arm: 1.60")
+    assert rows[6][1].startswith("90.50 %, one seed")
+
+
+def test_the_cheapest_run_with_an_error():
+    def run(arm, epochs, error):
+        found = record(arm, 0, 0.02, error)
+        found["config"]["train"]["epochs"] = epochs
+        found["cost"]["train_flops_dense"] = epochs
+        return found
+
+    found = [run("SET", 5, 12.6), run("SET", 20, 12.4), run("SET", 80, 11.2), run("RigL", 5, 13.0)]
+    rows = {row[0].text: row[1:] for row in lengths.cheapest_table(found).rows}
+    assert [(cell.text, cell.detail) for cell in rows["SET"][:2]] == [
+        ("0.100", "20 epochs"), ("0.100", "80 epochs"),
+    ]  # fmt: skip
+    assert [cell.text for cell in rows["RigL"]] == ["–"] * 3
+    (_, of_set, *_) = lengths.length_table(found).rows
+    assert [cell.text.partition(" pilot")[0] for cell in of_set] == [
+        "SET", "12.60", "–", "12.40", "–", "11.20",
+    ]  # fmt: skip
 
 
 def test_noise_in_development_and_in_baselines():
