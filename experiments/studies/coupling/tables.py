@@ -116,7 +116,7 @@ def gap_table(records: Sequence[Record], ours: str = OURS, *, corrected: bool = 
       ours: Development, or its variant with V of one batch.
       corrected: Whether the last column has p; otherwise the comparison was not planned.
     """
-    densities = densities_asked([record for record in records if record["arm"] == ours])
+    densities = densities_asked(records)
     several = len(densities) > 1
     others = [name for name in (*MATCHED, OURS) if name != ours]
     others = [name for name in others if any(record["arm"] == name for record in records)]

@@ -24,17 +24,17 @@ def budget_table(records: Sequence[Record]) -> Table:
     Args:
       records: Records of `coupling_lengths`.
     """
-    columns = [Column("arm", numeric=False), *(Column(f"{budget:g}") for budget in BUDGETS)]
-    rows = []
+    rows = {}
     for arm in SOLVED:
         found = _best(records, arm)
-        rows.append([Cell(arm), *(_cell(found.get(budget, [])) for budget in BUDGETS)])
+        rows[arm] = [_cell(found.get(budget, [])) for budget in BUDGETS]
     note = (
         "Columns: training FLOPs over those of a dense run of 10 epochs. Test error in % at the"
         " last step, mean ± half the 95 % interval over seeds; in parentheses the epochs, those"
         " of lowest mean validation error at this budget."
     )
-    return Table("Errors by training FLOPs, length free", columns, rows, [note])
+    titles = [f"{budget:g}" for budget in BUDGETS]
+    return _by_arm("Errors by training FLOPs, length free", titles, rows, note)
 
 
 def length_table(records: Sequence[Record]) -> Table:
@@ -43,16 +43,15 @@ def length_table(records: Sequence[Record]) -> Table:
     Args:
       records: Records of `coupling_lengths`.
     """
-    columns = [Column("arm", numeric=False), *(Column(f"{number} epochs") for number in EPOCHS)]
-    rows = []
+    rows = {}
     for arm in PLAIN:
         found = _lengths(records, arm)
-        rows.append([Cell(arm), *(error_cell(found.get(number, [])) for number in EPOCHS)])
+        rows[arm] = [error_cell(found.get(number, [])) for number in EPOCHS]
     note = (
         "Test error in % at the last step, mean ± half the 95 % interval over seeds; in parentheses"
         " training FLOPs over those of a dense run of 10 epochs."
     )
-    return Table("Errors by length", columns, rows, [note])
+    return _by_arm("Errors by length", [f"{number} epochs" for number in EPOCHS], rows, note)
 
 
 def cheapest_table(records: Sequence[Record]) -> Table:
@@ -61,16 +60,22 @@ def cheapest_table(records: Sequence[Record]) -> Table:
     Args:
       records: Records of `coupling_lengths`.
     """
-    columns = [Column("arm", numeric=False), *(Column(f"≤ {most:g} %") for most in _ERRORS)]
-    rows = [
-        [Cell(arm), *(_cheapest(own, most) for most in _ERRORS)]
-        for arm, own in _points(records).items()
-    ]
+    rows = {
+        arm: [_cheapest(own, most) for most in _ERRORS] for arm, own in _points(records).items()
+    }
     note = (
         "Training FLOPs over those of a dense run of 10 epochs, of the cheapest run in the two"
         " tables above with such a mean test error; in parentheses its epochs."
     )
-    return Table("Least training FLOPs for a test error", columns, rows, [note])
+    titles = [f"≤ {most:g} %" for most in _ERRORS]
+    return _by_arm("Least training FLOPs for a test error", titles, rows, note)
+
+
+def _by_arm(
+    caption: str, titles: Sequence[str], rows: Mapping[str, Sequence[Cell]], note: str
+) -> Table:
+    columns = [Column("arm", numeric=False), *map(Column, titles)]
+    return Table(caption, columns, [[Cell(arm), *cells] for arm, cells in rows.items()], [note])
 
 
 def flops_figure(records: Sequence[Record]) -> FigureSpec:

@@ -48,6 +48,8 @@ def test_two_generations_of_an_arm_are_refused(tmp_path):
     path.write_text("".join(json.dumps(one) + "\n" for one in found))
     with pytest.raises(UserError, match="3 of 7"):
         records(tmp_path, a_study())
+    with pytest.raises(UserError, match="one config per arm"):
+        records(tmp_path, ConfigDict({"study": "s"}))  # no sweep
 
 
 def test_records_of_other_studies_have_one_config_per_arm(tmp_path):
