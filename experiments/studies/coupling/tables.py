@@ -55,27 +55,28 @@ def chosen_decays(records: Sequence[Record]) -> dict[str, float]:
     }
 
 
-def ablation_table(records: Sequence[Record], caption: str) -> Table:
+def ablation_table(records: Sequence[Record], caption: str, reference: str = OURS) -> Table:
     """Tabulates each arm's validation error minus development's, and its training FLOPs.
 
     Args:
       records: Records of `coupling_ablations`.
       caption: Caption of the table.
+      reference: The arm of development that is compared with.
     """
     columns = [
         Column("arm", numeric=False),
         Column("validation error %"),
-        Column("minus development"),
+        Column(f"minus {reference}"),
         Column("training FLOPs"),
         Column("seeds"),
     ]
-    ours = by_seed([r for r in records if r["arm"] == OURS], validation_error)
+    ours = by_seed([r for r in records if r["arm"] == reference], validation_error)
     rows = []
     for arm in dict.fromkeys(record["arm"] for record in records):
         own = [record for record in records if record["arm"] == arm]
         errors = stats.estimate(map(validation_error, own))
         gap = stats.paired_difference(by_seed(own, validation_error), ours)
-        cells = [arm, stats.estimate_text(errors), "–" if arm == OURS else _gap_text(gap)]
+        cells = [arm, stats.estimate_text(errors), "–" if arm == reference else _gap_text(gap)]
         rows.append([*map(Cell, cells), Cell(f"{training_flops(own):.3f}"), Cell(str(len(own)))])
     note = (
         "Validation error at the last step, mean ± half the 95 % interval over seeds; differences"

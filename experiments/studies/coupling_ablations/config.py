@@ -1,17 +1,20 @@
 """Ablations of development: each part is removed or changed separately, judged on validation.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 20 seeds not used by `coupling`;
-some arms at 0.5 %. Test errors are not used. About an hour on 2 CPU cores.
+some arms at 0.5 %. Test errors are not used. Parts of development with V of one batch are removed
+with the settings of `coupling_confirmation`. About 70 minutes on 2 CPU cores.
 
     python experiments/reproduce.py coupling_ablations
 """
 
+import itertools
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import OURS, config_of
+from experiments.studies.coupling.arms import OURS, V_OF_ONE_BATCH, config_of
 from experiments.studies.coupling.config import weight_decay
+from experiments.studies.coupling_confirmation.config import CHOSEN
 from gpnas.train import study
 
 DENSITY, SPARSEST = 0.02, 0.005
@@ -50,6 +53,12 @@ AT_SPARSEST = (
     "grown without redundancy",
     "grown by pixels and units",
 )
+#: Development with V of one batch, and changed fields or method, by arm.
+OF_ONE_BATCH: dict[str, dict[str, Any]] = {
+    V_OF_ONE_BATCH: {},
+    "V of one batch without churn": {"churn": 0.0},
+    "V of one batch shuffled within layers": {"name": METHODS["V shuffled within layers"]},
+}
 _GATES = {"name": "adam", "learning_rate": 0.02}
 #: Arms with noise on active weights, and their own fields.
 NOISY: dict[str, dict[str, Any]] = {
@@ -71,6 +80,8 @@ def get_config() -> ConfigDict:
     names = (*CHANGES, *METHODS, *NOISY)
     arms = {name: _arm(name, DENSITY) for name in names}
     arms |= {f"{name}@{SPARSEST:g}": _arm(name, SPARSEST) for name in AT_SPARSEST}
+    for name, density in itertools.product(OF_ONE_BATCH, (DENSITY, SPARSEST)):
+        arms[f"{name}@{density:g}"] = _of_one_batch(name, density)
     for name in BASELINES:
         arms[name], arms[name + WITH_NOISE] = _baseline(name), _noisy_baseline(name)
     return study("coupling_ablations", arms, densities=(), seeds=SEEDS)
@@ -83,11 +94,24 @@ def _arm(name: str, density: float) -> ConfigDict:
             config.method.update(CHANGES[name])
         return config
     own = {"name": METHODS[name]} if name in METHODS else {"name": f"{_VARIANTS}:noisy"}
-    shared = {field: config.method[field] for field in _SHARED}
-    config.method = ConfigDict(own | NOISY.get(name, {}) | shared)
+    config.method = ConfigDict(own | NOISY.get(name, {}) | _shared(config))
     if name in NOISY:
         config.gates.update(_GATES)
     return config
+
+
+def _of_one_batch(name: str, density: float) -> ConfigDict:
+    decay = CHOSEN[V_OF_ONE_BATCH][density == SPARSEST]
+    config = config_of(V_OF_ONE_BATCH, density, decay)
+    changes = OF_ONE_BATCH[name]
+    if "name" in changes:
+        config.method = ConfigDict(changes | _shared(config))
+    config.method.update(changes)
+    return config
+
+
+def _shared(config: ConfigDict) -> dict[str, Any]:
+    return {field: config.method[field] for field in _SHARED}
 
 
 def _baseline(name: str) -> ConfigDict:

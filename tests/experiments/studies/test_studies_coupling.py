@@ -165,6 +165,32 @@ def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
     assert {p: int(m.sum()) for p, m in after.items()} == {"a": 40, "b": 11}
 
 
+def test_parts_of_development_with_v_of_one_batch_are_those_of_the_confirmation():
+    found = ablations.get_config().arms
+    for density, at in ((0.02, 0), (0.005, 1)):
+        whole, without, shuffled = (found[f"{name}@{density:g}"] for name in ablations.OF_ONE_BATCH)
+        confirmed = confirmation.get_config().arms[f"{arms.V_OF_ONE_BATCH}@{density:g}"]
+        assert whole.method == confirmed.method
+        assert whole.optimizer.weight_decay == confirmation.CHOSEN[arms.V_OF_ONE_BATCH][at]
+        fields = set(whole.method)
+        assert {f for f in fields if whole.method[f] != without.method[f]} == {"churn"}
+        shared = fields & set(shuffled.method)
+        assert {f for f in shared if whole.method[f] != shuffled.method[f]} == {"name"}
+        assert cost(without) == pytest.approx(cost(whole), rel=0.01)
+
+
+def test_ablations_name_the_arm_that_they_are_compared_with():
+    found = [
+        record(arm, seed, 0.02, 12 + worse)
+        for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, "V of one batch without churn": 0.2}.items()
+        for seed in range(3)
+    ]
+    table = tables.ablation_table(found, "Parts", arms.V_OF_ONE_BATCH)
+    rows = [[cell.text for cell in row][:3] for row in table.rows]
+    assert table.columns[2].label == f"minus {arms.V_OF_ONE_BATCH}"
+    assert [row[2] for row in rows] == ["–", "+0.20 (all equal)"]
+
+
 @pytest.mark.exhaustive
 def test_every_arm_has_a_config_at_every_density():
     names = [name.partition("@") for name in get_config().arms]
