@@ -8,7 +8,7 @@
     python experiments/reproduce.py --fast               # trained studies, tiny budget, one seed
     python experiments/reproduce.py --budget=paper L0    # as many epochs as the paper, where known
     python experiments/reproduce.py --jobs=4             # four processes side by side
-    python experiments/reproduce.py --page               # only writes the pages from the records
+    python experiments/reproduce.py --norun              # only writes the pages from the records
 
 Studies are the folders of experiments/studies. Records are appended to results/STUDY/records.jsonl;
 runs with a record are skipped. The tables and figures between the markers of docs/*.md and
@@ -40,7 +40,7 @@ _BUDGET = flags.DEFINE_enum(
     "budget", "own", ["own", "paper"], "Epochs: the study's or the paper's."
 )
 _JOBS = flags.DEFINE_integer("jobs", 1, "Number of processes side by side.", lower_bound=1)
-_ONLY_PAGE = flags.DEFINE_bool("page", False, "Run nothing; write the pages from the records.")
+_RUN = flags.DEFINE_bool("run", True, "Whether runs without a record are made.")
 _PAGES = flags.DEFINE_bool("pages", True, "Whether tables and figures are written.")
 _RAW = flags.DEFINE_string("raw_dir", None, "Folder with MNIST's official files, if available.")
 _WORKDIR = flags.DEFINE_string("workdir", "runs", "Parent of the runs' folders.")
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
         results = pathlib.Path(_WORKDIR.value) / aside
     with stop_signal() as stopped:
         options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
-        to_run = [] if _ONLY_PAGE.value else _runnable(asked, bool(argv[1:]))
+        to_run = _runnable(asked, bool(argv[1:])) if _RUN.value else []
         failed: list[str] = []
         if _JOBS.value > 1:
             failed = _run_side_by_side(to_run, stopped)

@@ -34,7 +34,7 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
     for figure in tmp_path.glob("results/*/*.svg"):
         figure.unlink()
     folders = (f"--docs={tmp_path / 'docs'}", f"--results={tmp_path / 'results'}")
-    done = python("experiments/reproduce.py", "--page", *folders)
+    done = python("experiments/reproduce.py", "--norun", *folders)
     assert done.returncode == 0, done.stderr
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         again = tmp_path / page.relative_to(ROOT)
@@ -68,7 +68,7 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
             ["coupling_resnet", "--fast"],
             "data of coupling_resnet: got 'no cifar10_jpeg', allowed: that folder in the current",
         ),
-        (["gradmax", "--page", "--docs=nowhere"], "docs: got 'nowhere/units.md', allowed: a page"),
+        (["gradmax", "--norun", "--docs=nowhere"], "docs: got 'nowhere/units.md', allowed: a page"),
     ],
 )
 def test_a_mistake_is_one_line(python, arguments, error):
