@@ -1,5 +1,6 @@
 """Tuning for the confirmation of docs/coupling.md."""
 
+import functools
 import pathlib
 from collections.abc import Mapping
 
@@ -11,13 +12,12 @@ from experiments.studies.coupling_tuning_confirmation.config import get_config
 from experiments.studies.densities import density_asked
 from experiments.studies.study import Section, Study, records, sweep
 
-_TITLE = "Choice of the weight decay for the confirmation"
 
-
-def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+def sections(data: str, results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     """Returns the choice at 5, 2 and 1 %, and at 0.5 and 0.2 %.
 
     Args:
+      data: The data set's name in captions.
       results: Folder of all studies' records.
       config: The study's config.
     """
@@ -25,11 +25,11 @@ def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]
     lowest = [record for record in found if density_asked(record) in SPARSEST]
     others = [record for record in found if density_asked(record) not in SPARSEST]
     tables = [
-        choice_table(f"{_TITLE}, at {densities}", own)
+        choice_table(f"Choice of the weight decay on {data}, at {densities}", own)
         for densities, own in (("5, 2 and 1 %", others), ("0.5 and 0.2 %", lowest))
         if own
     ]
     return {config.study: Section(tables)}
 
 
-STUDY = Study(get_config, sweep, sections, "coupling.md")
+STUDY = Study(get_config, sweep, functools.partial(sections, "Fashion-MNIST"), "coupling.md")
