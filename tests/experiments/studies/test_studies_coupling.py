@@ -25,6 +25,8 @@ from experiments.studies.coupling_ablations import growth, noise_table
 from experiments.studies.coupling_ablations.variants import scale_by_age
 from experiments.studies.coupling_confirmation import config as confirmation
 from experiments.studies.coupling_confirmation_mnist import config as confirmation_mnist
+from experiments.studies.coupling_damping import damping_table
+from experiments.studies.coupling_damping.damped import damped_gain
 from experiments.studies.coupling_lengths import tables as lengths
 from experiments.studies.densities import density_asked
 from experiments.studies.fashion import config as fashion
@@ -379,6 +381,32 @@ def test_gains_without_redundancy():
     for unit, new in itertools.product(range(3), (1, 3, 4)):
         expected = decrease(unit, sorted([0, 2, 5, new])) - decrease(unit, [0, 2, 5])
         assert found[new, unit] == pytest.approx(expected, rel=1e-3)
+
+
+def test_damped_gains_are_between_v_and_the_squared_gradient():
+    gradient, fisher = jnp.array([1.0, 2.0, 0.0]), jnp.array([1.0, 8.0, 0.0])
+    v = damped_gain(gradient, fisher, 0.0)
+    np.testing.assert_allclose(v, [0.5, 0.25, 0.0], rtol=1e-5)
+    by_gradient = damped_gain(gradient, fisher, 1e6)
+    np.testing.assert_allclose(by_gradient / by_gradient[0], [1.0, 4.0, 0.0], rtol=1e-4)
+    np.testing.assert_allclose(damped_gain(gradient, fisher, 1.0), [1 / 8, 2 / 11, 0.0], rtol=1e-5)
+
+
+def test_damping_beside_v():
+    found = [
+        {**record(arm, seed, 0.01, 2.0 + worse), "config": {
+            "data": {"name": "mnist"}, "method": {"density": 0.01}}}
+        for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, "λ = 10": -0.25}.items()
+        for seed in range(3)
+    ]  # fmt: skip
+    table = damping_table(found)
+    assert [column.label for column in table.columns][3] == "MNIST, 1 %"
+    rows = {row[0].text: row[3] for row in table.rows}
+    assert rows["V"].text == "2.00 (all equal)" and rows["the gradient of one batch"].text == "–"
+    assert (rows["V, λ = 10"].text, rows["V, λ = 10"].detail) == (
+        "1.75 (all equal)",
+        "-0.25 (all equal)",
+    )
 
 
 def test_gains_by_wholes():

@@ -1,0 +1,72 @@
+"""Growth by V with a damped Fisher information, between V and |g|."""
+
+import itertools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
+
+from experiments.studies.coupling.arms import V_OF_ONE_BATCH
+from experiments.studies.coupling.tables import validation_error
+from experiments.studies.coupling_damping.config import ARMS, DATA, DENSITIES, get_config
+from experiments.studies.densities import Record, by_seed
+from experiments.studies.study import Section, Study, epochs, records, sweep
+from gpnas.report import Cell, Column, Table, stats
+
+
+def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+    found = records(results, config)
+    return {config.study: Section([damping_table(found)] if found else [])}
+
+
+def damping_table(records: Sequence[Record]) -> Table:
+    """Tabulates validation errors, and their differences to V, by data set and density.
+
+    Args:
+      records: Records of the study.
+    """
+    settings = tuple(itertools.product(DATA, DENSITIES))
+    columns = [
+        Column("growth by", numeric=False),
+        *(Column(f"{DATA[data][0]}, {100 * density:g} %") for data, density in settings),
+    ]
+    labels = {V_OF_ONE_BATCH: "V", ARMS[-1]: "the gradient of one batch"}
+    rows = []
+    for arm in ARMS:
+        cells = [_cell(records, arm, data, density) for data, density in settings]
+        rows.append([Cell(labels.get(arm, f"V, {arm}")), *cells])
+    seeds = len({record["seed"] for record in records})
+    note = (
+        f"Validation error in % at the last step, mean over {seeds} seeds ± half the 95 %"
+        " interval; in parentheses the difference to V, paired by seed, not corrected."
+    )
+    return Table("Growth by a damped V", columns, rows, [note])
+
+
+def _cell(records: Sequence[Record], arm: str, data: str, density: float) -> Cell:
+    own, of_v = (
+        by_seed(_of(records, name, data, density), validation_error)
+        for name in (arm, V_OF_ONE_BATCH)
+    )
+    if not own:
+        return Cell("–")
+    text = stats.estimate_text(stats.estimate(own.values()))
+    gap = stats.paired_difference(own, of_v)
+    return (
+        Cell(text)
+        if arm == V_OF_ONE_BATCH
+        else Cell(text, detail=stats.interval_text(gap, sign="+"))
+    )
+
+
+def _of(records: Sequence[Record], arm: str, data: str, density: float) -> list[Record]:
+    return [
+        record
+        for record in records
+        if record["arm"] == arm
+        and record["config"]["data"]["name"] == data
+        and record["config"]["method"]["density"] == density
+    ]
+
+
+STUDY = Study(get_config, sweep, _sections, "coupling.md", shorten=epochs(1))
