@@ -72,7 +72,8 @@ def ablation_table(records: Sequence[Record], caption: str, reference: str = OUR
     ]
     ours = by_seed([r for r in records if r["arm"] == reference], validation_error)
     rows = []
-    for arm in dict.fromkeys(record["arm"] for record in records):
+    arms = dict.fromkeys(record["arm"] for record in records)
+    for arm in sorted(arms, key=lambda arm: arm != reference):  # stable
         own = [record for record in records if record["arm"] == arm]
         errors = stats.estimate(map(validation_error, own))
         gap = stats.paired_difference(by_seed(own, validation_error), ours)

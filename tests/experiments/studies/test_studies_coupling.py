@@ -25,8 +25,8 @@ from experiments.studies.coupling_ablations import growth, noise_table
 from experiments.studies.coupling_ablations.variants import scale_by_age
 from experiments.studies.coupling_confirmation import config as confirmation
 from experiments.studies.coupling_confirmation_mnist import config as confirmation_mnist
-from experiments.studies.coupling_damping import damping_table
-from experiments.studies.coupling_damping.damped import damped_gain
+from experiments.studies.coupling_growth import growth_table
+from experiments.studies.coupling_growth.damped import damped_gain
 from experiments.studies.coupling_lengths import tables as lengths
 from experiments.studies.densities import density_asked
 from experiments.studies.fashion import config as fashion
@@ -392,14 +392,14 @@ def test_damped_gains_are_between_v_and_the_squared_gradient():
     np.testing.assert_allclose(damped_gain(gradient, fisher, 1.0), [1 / 8, 2 / 11, 0.0], rtol=1e-5)
 
 
-def test_damping_beside_v():
+def test_other_ways_to_grow_beside_v():
     found = [
         {**record(arm, seed, 0.01, 2.0 + worse), "config": {
             "data": {"name": "mnist"}, "method": {"density": 0.01}}}
         for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, "λ = 10": -0.25}.items()
         for seed in range(3)
     ]  # fmt: skip
-    table = damping_table(found)
+    table = growth_table(found)
     assert [column.label for column in table.columns][3] == "MNIST, 1 %"
     rows = {row[0].text: row[3] for row in table.rows}
     assert rows["V"].text == "2.00 (all equal)" and rows["the gradient of one batch"].text == "–"

@@ -1,4 +1,4 @@
-"""Growth by V with a damped Fisher information, between V and |g|."""
+"""Which weights are grown: by V, by |g|, between them, by V's layers only, or at random."""
 
 import itertools
 import pathlib
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import V_OF_ONE_BATCH
 from experiments.studies.coupling.tables import validation_error
-from experiments.studies.coupling_damping.config import ARMS, DATA, DENSITIES, get_config
+from experiments.studies.coupling_growth.config import DATA, DENSITIES, GROWTH, get_config
 from experiments.studies.densities import Record, by_seed
 from experiments.studies.study import Section, Study, epochs, records, sweep
 from gpnas.report import Cell, Column, Table, stats
@@ -16,10 +16,10 @@ from gpnas.report import Cell, Column, Table, stats
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     found = records(results, config)
-    return {config.study: Section([damping_table(found)] if found else [])}
+    return {config.study: Section([growth_table(found)] if found else [])}
 
 
-def damping_table(records: Sequence[Record]) -> Table:
+def growth_table(records: Sequence[Record]) -> Table:
     """Tabulates validation errors, and their differences to V, by data set and density.
 
     Args:
@@ -30,17 +30,16 @@ def damping_table(records: Sequence[Record]) -> Table:
         Column("growth by", numeric=False),
         *(Column(f"{DATA[data][0]}, {100 * density:g} %") for data, density in settings),
     ]
-    labels = {V_OF_ONE_BATCH: "V", ARMS[-1]: "the gradient of one batch"}
-    rows = []
-    for arm in ARMS:
-        cells = [_cell(records, arm, data, density) for data, density in settings]
-        rows.append([Cell(labels.get(arm, f"V, {arm}")), *cells])
+    rows = [
+        [Cell(label), *(_cell(records, arm, data, density) for data, density in settings)]
+        for arm, label in GROWTH.items()
+    ]
     seeds = len({record["seed"] for record in records})
     note = (
         f"Validation error in % at the last step, mean over {seeds} seeds ± half the 95 %"
         " interval; in parentheses the difference to V, paired by seed, not corrected."
     )
-    return Table("Growth by a damped V", columns, rows, [note])
+    return Table("Other ways to grow weights", columns, rows, [note])
 
 
 def _cell(records: Sequence[Record], arm: str, data: str, density: float) -> Cell:
