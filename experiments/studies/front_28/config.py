@@ -17,5 +17,6 @@ def get_config() -> ConfigDict:
     config.study = "front_28"
     config.arms = ("front",)
     config.timed = ()
+    config.rates = (0.05, 0.2)  # those chosen in `front`
     config.front.data.image_size = 0  # as stored
     return config
