@@ -107,7 +107,7 @@ def train_front(
             )
         branch = branch_config(main, settings, found.get(name), name)
         shown = _part(done, total)
-        records[name] = train(branch, folder / name, data, None, variables, shown)
+        records[name] = train(branch, folder / name, data, variables=variables, progress=shown)
         done += branch_steps
     scratch: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
     for level in settings.front if settings.retrain else ():
