@@ -94,8 +94,11 @@ def _targets(
         if line["name"] == "front_wall_ratio" and not line["fast"]
     ]
     latency = read_lines(results / FRONT / "latency.jsonl")
+    newborns = read_lines(results / "front_newborns" / "records.jsonl")
     wall, reference = walls[-1] if walls else None, reference_error(known, config)
-    return targets_table(Known(config, rows, errors, fronts, found, latency, wall, reference))
+    return targets_table(
+        Known(config, rows, errors, fronts, found, latency, newborns, wall, reference)
+    )
 
 
 STUDY = Study(get_config, run, _sections, "front.md", rows=get_config().arms, needs=("front",))

@@ -32,6 +32,7 @@ class Known(NamedTuple):
       fronts: Records of fronts by row and seed.
       records: Records of the baselines, at the chosen settings.
       latency: Records of latencies.
+      newborns: Records of the gradients of grown units.
       wall: Wall time of a front relative to one dense training; None if it was not measured.
       reference: Error of the reference point of hypervolumes.
     """
@@ -42,6 +43,7 @@ class Known(NamedTuple):
     fronts: Mapping[str, Mapping[int, Mapping[str, Any]]]
     records: Sequence[Mapping[str, Any]]
     latency: Sequence[Mapping[str, Any]]
+    newborns: Sequence[Mapping[str, Any]]
     wall: float | None
     reference: float
 
@@ -58,6 +60,7 @@ def targets_table(known: Known) -> Table:
         *_hypervolumes(known),
         *_errors(known),
         *_parts(known),
+        *_gradients(known),
         *_against_pruning(known),
         *_measured(known),
         *_of_six(known),
@@ -119,6 +122,20 @@ def _parts(known: Known) -> Iterable[_Line]:
         wanted = dict.fromkeys(known.config.front.front, 0.0)
         target = f"{name}: better than {rival}, or deleted"
         yield _by_level(known, target, arm, rival, wanted, _shown)
+
+
+def _gradients(known: Known) -> Iterable[_Line]:
+    """Returns the highest mean norm of grown units' gradients after 1 to 200 steps."""
+    for side in ("incoming", "outgoing"):
+        own = [record[side] for record in known.newborns if record["arm"] == _GROWING]
+        ages = [age for age in own[0] if 0 < int(age) <= 200] if own else []
+        means = [stats.estimate(one[age] for one in own) for age in ages]
+        highest = max(filter(None, means), key=lambda found: found.mean, default=None)
+        yield _Line(
+            f"gradient of {side} weights of grown units ÷ that of older ones ≥ 0.5 within 200"
+            f" steps: {_GROWING}",
+            _text(highest), _reached(highest, 0.5),
+        )  # fmt: skip
 
 
 def _against_pruning(known: Known) -> Iterable[_Line]:

@@ -165,7 +165,7 @@ def judged(rows, target, **fields):
     config.front.front = LEVELS
     network = {"level": 0.25, "relative_macs": 0.24, "step": 1}
     fronts = {"front": {0: {"networks": [network]}}}
-    known = targets.Known(config, rows, errors, fronts, [], [], None, 13.0)._replace(**fields)
+    known = targets.Known(config, rows, errors, fronts, [], [], [], None, 13.0)._replace(**fields)
     lines = [[cell.text for cell in row] for row in targets.targets_table(known).rows]
     return next(line[1:] for line in lines if line[0].startswith(target))
 
@@ -207,6 +207,14 @@ def test_targets_without_records():
     assert judged({}, "overshoot") == ["no records yet", "no records yet"]
     assert judged({}, "wall time") == ["no records yet", "no records yet"]
     assert judged({}, "wall time", wall=1.3) == ["1.30", "missed"]
+    newborns = [
+        {"arm": arm, "incoming": {"0": 0.9, "10": norm, "199": 0.3}, "outgoing": {"10": 0.2}}
+        for arm, norm in (("growing only", 0.4), ("growing only", 0.6), ("drawn", 2.0))
+    ]
+    got, verdict = judged({}, "gradient of incoming", newborns=newborns)
+    assert got.startswith("0.50") and verdict == "met with 2 seeds"
+    assert judged({}, "gradient of outgoing", newborns=newborns)[1] == "missed with 2 seeds"
+    assert judged({}, "gradient of incoming") == ["no records yet", "no records yet"]
     assert judged({}, "cost") == ["96.0 to 96.0 % of the level", "met"]
 
 
