@@ -23,6 +23,7 @@ from experiments.studies.coupling.targets import targets_table
 from experiments.studies.coupling_ablations import config as ablations
 from experiments.studies.coupling_ablations import growth, noise_table
 from experiments.studies.coupling_ablations.variants import scale_by_age
+from experiments.studies.coupling_confirmation import churn_table
 from experiments.studies.coupling_confirmation import config as confirmation
 from experiments.studies.coupling_confirmation_mnist import config as confirmation_mnist
 from experiments.studies.coupling_growth import growth_table
@@ -390,6 +391,22 @@ def test_damped_gains_are_between_v_and_the_squared_gradient():
     by_gradient = damped_gain(gradient, fisher, 1e6)
     np.testing.assert_allclose(by_gradient / by_gradient[0], [1.0, 4.0, 0.0], rtol=1e-4)
     np.testing.assert_allclose(damped_gain(gradient, fisher, 1.0), [1 / 8, 2 / 11, 0.0], rtol=1e-5)
+
+
+def test_development_with_and_without_churn():
+    found = [
+        record(arm, seed, 0.002, 16 + worse + 0.1 * seed * (worse > 0))
+        for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, confirmation.WITHOUT_CHURN: 0.5}.items()
+        for seed in range(3)
+    ]
+    [row] = churn_table(found).rows
+    assert [cell.text for cell in row][:4] == [
+        "0.2 %", "16.00 (all equal)", "16.60 ± 0.25", "-0.60 ± 0.25",
+    ]  # fmt: skip
+    fields = confirmation.get_config().arms
+    both = (fields[f"{name}@0.002"] for name in (arms.V_OF_ONE_BATCH, confirmation.WITHOUT_CHURN))
+    ours, without = (one.method.to_dict() for one in both)
+    assert {f for f in ours if ours[f] != without[f]} == {"churn"} and without["churn"] == 0
 
 
 def test_other_ways_to_grow_beside_v():
