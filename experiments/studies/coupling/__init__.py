@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import MATCHED, OURS, V_OF_ONE_BATCH
+from experiments.studies.coupling.arms import MATCHED, OURS, WINDOW_1_HIGHER
 from experiments.studies.coupling.config import get_config
 from experiments.studies.coupling.tables import (
     error_table,
@@ -36,8 +36,8 @@ def sections(top: float, results: pathlib.Path, config: ConfigDict) -> Mapping[s
     tables = [gap_table(found), error_table(found)]
     if any(record["arm"] == "GMP" for record in found):
         tables.append(savings_table(found))
-    if any(record["arm"] == V_OF_ONE_BATCH for record in found):
-        tables.append(gap_table(found, V_OF_ONE_BATCH, corrected=False))
+    if any(record["arm"] == WINDOW_1_HIGHER for record in found):
+        tables.append(gap_table(found, WINDOW_1_HIGHER, corrected=False))
     return {config.study: Section(tables, [figure])}
 
 

@@ -73,13 +73,13 @@ ARMS: dict[str, Arm] = {
 }
 #: Arms that are repeated on other data and networks.
 REPEATED = (OURS, "GMP sparse start", "GraNet matched", "random growth")
-V_OF_ONE_BATCH = "window 1 and higher peak"
-#: Development with V of one batch: the same peak, a fifth of GMP's training FLOPs, or those of
+WINDOW_1_HIGHER = "window 1 and higher peak"
+#: Development with a window of 1: the same peak, a fifth of GMP's training FLOPs, or those of
 #: `OURS` and of the arms that grow by |g| of one batch.
 WINDOW_1: dict[str, Arm] = {
     "window 1": Arm(development.get_config, {"window": 1}),
     "window 1 and lower peak": Arm(development.get_config, {"window": 1}, "peak", 1 / 5),
-    V_OF_ONE_BATCH: Arm(development.get_config, {"window": 1}, "peak"),
+    WINDOW_1_HIGHER: Arm(development.get_config, {"window": 1}, "peak"),
 }
 #: Arms with the training FLOPs of `OURS`.
 MATCHED = tuple(name for name, arm in ARMS.items() if arm.solved and name != OURS)

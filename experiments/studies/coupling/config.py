@@ -13,19 +13,19 @@ from experiments.studies.coupling.arms import (
     ARMS,
     OURS,
     SPARSEST,
-    V_OF_ONE_BATCH,
     WINDOW_1,
+    WINDOW_1_HIGHER,
     config_of,
 )
 from gpnas.train import study
 
 DENSITIES = (0.02, 0.01, 0.05, 0.005, 0.002)
 SEEDS = tuple(range(20))
-#: Densities of the arms with V of one batch: those of GMP, or all.
+#: Densities of the arms with a window of 1: those of GMP, or all.
 WINDOW_1_DENSITIES: dict[str, tuple[float, ...]] = {
     "window 1": (0.02, 0.01),
     "window 1 and lower peak": (0.02,),
-    V_OF_ONE_BATCH: DENSITIES,
+    WINDOW_1_HIGHER: DENSITIES,
 }
 #: Weight decay chosen on validation by `coupling_tuning`; 0 for other arms.
 CHOSEN: dict[str, float] = {

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from experiments.studies.coupling.arms import EPOCHS, MATCHED, OURS, V_OF_ONE_BATCH, WINDOW_1
+from experiments.studies.coupling.arms import EPOCHS, MATCHED, OURS, WINDOW_1, WINDOW_1_HIGHER
 from experiments.studies.densities import (
     Record,
     by_seed,
@@ -18,7 +18,7 @@ from experiments.studies.densities import (
 from gpnas.report import Cell, Column, Table, stats
 
 GMP = "GMP"  # from the dense network
-_LABELS = {OURS: "development", V_OF_ONE_BATCH: "development with V of one batch"}
+_LABELS = {OURS: "development", WINDOW_1_HIGHER: "development with a window of 1"}
 
 
 def choice_table(caption: str, records: Sequence[Record]) -> Table:
@@ -115,7 +115,7 @@ def gap_table(records: Sequence[Record], ours: str = OURS, *, corrected: bool = 
 
     Args:
       records: Records of `coupling`, or of a study with these arms.
-      ours: Development, or its variant with V of one batch.
+      ours: Development, or its variant with a window of 1.
       corrected: Whether the last column has p; otherwise the comparison was not planned.
     """
     densities = densities_asked(records)

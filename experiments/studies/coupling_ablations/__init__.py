@@ -6,12 +6,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import OURS, V_OF_ONE_BATCH
+from experiments.studies.coupling.arms import OURS, WINDOW_1_HIGHER
 from experiments.studies.coupling.tables import ablation_table, training_flops, validation_error
 from experiments.studies.coupling_ablations.config import (
     BASELINES,
     DENSITY,
-    OF_ONE_BATCH,
+    OF_WINDOW_1,
     SPARSEST,
     WITH_NOISE,
     get_config,
@@ -21,24 +21,24 @@ from experiments.studies.study import Section, Study, records, sweep
 from gpnas.report import Cell, Column, Table, stats
 
 _PARTS = {
-    density: f"Parts of development with V of one batch, at {100 * density:g} % of the weights"
+    density: f"Parts of development with a window of 1, at {100 * density:g} % of the weights"
     for density in (DENSITY, SPARSEST)
 }
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
     found, removed = records(results, config), records(results, config, "removed")
-    of_one_batch = [record for record in found if record["arm"] in OF_ONE_BATCH]
-    now = [record for record in found if record["arm"] not in OF_ONE_BATCH]
+    of_window_1 = [record for record in found if record["arm"] in OF_WINDOW_1]
+    now = [record for record in found if record["arm"] not in OF_WINDOW_1]
     of = {density: _at(now, density) for density in (DENSITY, SPARSEST)}
     own = [record for record in of[DENSITY] if not record["arm"].startswith(tuple(BASELINES))]
     tables = [
         ablation_table(own, "Development with one change at a time"),
         ablation_table(of[SPARSEST], "Other ways to grow, at 0.5 % of the weights"),
         *(
-            ablation_table(_at(of_one_batch, density), caption, V_OF_ONE_BATCH)
+            ablation_table(_at(of_window_1, density), caption, WINDOW_1_HIGHER)
             for density, caption in _PARTS.items()
-            if _at(of_one_batch, density)
+            if _at(of_window_1, density)
         ),
         ablation_table(removed, "Options that development no longer has, with survival feedback"),
     ]

@@ -1,7 +1,7 @@
 """Ablations of development: each part is removed or changed separately, judged on validation.
 
 LeNet-300-100 on Fashion-MNIST, 10 epochs, 2 % of the weights left, 20 seeds not used by `coupling`;
-some arms at 0.5 %. Test errors are not used. Parts of development with V of one batch are removed
+some arms at 0.5 %. Test errors are not used. Parts of development with a window of 1 are removed
 with the settings of `coupling_confirmation`. About 70 minutes on 2 CPU cores.
 
     python experiments/reproduce.py coupling_ablations
@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import OURS, V_OF_ONE_BATCH, config_of
+from experiments.studies.coupling.arms import OURS, WINDOW_1_HIGHER, config_of
 from experiments.studies.coupling.config import weight_decay
 from experiments.studies.coupling_confirmation.config import CHOSEN
 from gpnas.train import study
@@ -53,11 +53,11 @@ AT_SPARSEST = (
     "grown without redundancy",
     "grown by pixels and units",
 )
-#: Development with V of one batch, and changed fields or method, by arm.
-OF_ONE_BATCH: dict[str, dict[str, Any]] = {
-    V_OF_ONE_BATCH: {},
-    "V of one batch without churn": {"churn": 0.0},
-    "V of one batch shuffled within layers": {"name": METHODS["V shuffled within layers"]},
+#: Development with a window of 1, and changed fields or method, by arm.
+OF_WINDOW_1: dict[str, dict[str, Any]] = {
+    WINDOW_1_HIGHER: {},
+    "window 1 without churn": {"churn": 0.0},
+    "window 1 with V shuffled within layers": {"name": METHODS["V shuffled within layers"]},
 }
 _GATES = {"name": "adam", "learning_rate": 0.02}
 #: Arms with noise on active weights, and their own fields.
@@ -80,8 +80,8 @@ def get_config() -> ConfigDict:
     names = (*CHANGES, *METHODS, *NOISY)
     arms = {name: _arm(name, DENSITY) for name in names}
     arms |= {f"{name}@{SPARSEST:g}": _arm(name, SPARSEST) for name in AT_SPARSEST}
-    for name, density in itertools.product(OF_ONE_BATCH, (DENSITY, SPARSEST)):
-        arms[f"{name}@{density:g}"] = _of_one_batch(name, density)
+    for name, density in itertools.product(OF_WINDOW_1, (DENSITY, SPARSEST)):
+        arms[f"{name}@{density:g}"] = _of_window_1(name, density)
     for name in BASELINES:
         arms[name], arms[name + WITH_NOISE] = _baseline(name), _noisy_baseline(name)
     return study("coupling_ablations", arms, densities=(), seeds=SEEDS)
@@ -100,10 +100,10 @@ def _arm(name: str, density: float) -> ConfigDict:
     return config
 
 
-def _of_one_batch(name: str, density: float) -> ConfigDict:
-    decay = CHOSEN[V_OF_ONE_BATCH][density == SPARSEST]
-    config = config_of(V_OF_ONE_BATCH, density, decay)
-    changes = OF_ONE_BATCH[name]
+def _of_window_1(name: str, density: float) -> ConfigDict:
+    decay = CHOSEN[WINDOW_1_HIGHER][density == SPARSEST]
+    config = config_of(WINDOW_1_HIGHER, density, decay)
+    changes = OF_WINDOW_1[name]
     if "name" in changes:
         config.method = ConfigDict(changes | _shared(config))
     config.method.update(changes)

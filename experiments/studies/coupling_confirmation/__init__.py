@@ -1,11 +1,11 @@
-"""Development with V of one batch against baselines of equal training FLOPs, on new seeds."""
+"""Development with a window of 1 against baselines of equal training FLOPs, on new seeds."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import V_OF_ONE_BATCH
+from experiments.studies.coupling.arms import WINDOW_1_HIGHER
 from experiments.studies.coupling.tables import (
     difference,
     error_cell,
@@ -25,7 +25,7 @@ from gpnas.report import Cell, Column, Table, stats
 
 
 def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-    """Returns the differences of development with V of one batch, and the errors.
+    """Returns the differences of development with a window of 1, and the errors.
 
     Args:
       results: Folder of all studies' records.
@@ -34,7 +34,7 @@ def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]
     found = records(results, config)
     if not found:
         return {config.study: Section()}
-    tables = [gap_table(found, V_OF_ONE_BATCH), error_table(found)]
+    tables = [gap_table(found, WINDOW_1_HIGHER), error_table(found)]
     if any(record["arm"] == WITHOUT_CHURN for record in found):
         tables.append(churn_table(found))
     return {config.study: Section(tables)}
@@ -46,7 +46,7 @@ def churn_table(records: Sequence[Record]) -> Table:
     Args:
       records: Records of the study.
     """
-    arms = (V_OF_ONE_BATCH, WITHOUT_CHURN)
+    arms = (WINDOW_1_HIGHER, WITHOUT_CHURN)
     gap = difference(records, *arms, DENSITY_WITHOUT_CHURN)
     texts = [
         f"{100 * DENSITY_WITHOUT_CHURN:g} %",
@@ -55,7 +55,7 @@ def churn_table(records: Sequence[Record]) -> Table:
         f"{p_value(gap):.2g}" if gap else "–",
     ]
     columns = [
-        Column("density", numeric=False), Column("development with V of one batch"),
+        Column("density", numeric=False), Column("development with a window of 1"),
         Column("without churn"), Column("difference"), Column("p"),
     ]  # fmt: skip
     note = (

@@ -1,7 +1,7 @@
-"""Confirmation on new seeds: development with V of one batch, and baselines at equal FLOPs.
+"""Confirmation on new seeds: development with a window of 1, and baselines at equal FLOPs.
 
 The study `coupling` with 20 seeds that no study of its page has used. Arms, weight decay and the
-comparison were committed before the runs: the test error of development with V of one batch minus
+comparison were committed before the runs: the test error of development with a window of 1 minus
 that of each other arm, averaged over log density, corrected by Holm. About 45 minutes on 2 CPU
 cores.
 
@@ -15,24 +15,24 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import SPARSEST, V_OF_ONE_BATCH, config_of
+from experiments.studies.coupling.arms import SPARSEST, WINDOW_1_HIGHER, config_of
 from experiments.studies.coupling.config import DENSITIES
 from gpnas.train import study
 
 ARMS = (
-    V_OF_ONE_BATCH,
+    WINDOW_1_HIGHER,
     "pipeline",
     "magnitude and gradient",
     "random growth",
     "GMP sparse start",
     "GraNet matched",
 )
-#: Development with V of one batch whose mask updates either grow or prune, at one density.
+#: Development with a window of 1 whose mask updates either grow or prune, at one density.
 WITHOUT_CHURN, DENSITY_WITHOUT_CHURN = "without churn", 0.002
 SEEDS = tuple(range(20, 40))
 #: Weight decay chosen by `coupling_tuning_confirmation`, at 5, 2 and 1 %, and at 0.5 and 0.2 %.
 CHOSEN: dict[str, tuple[float, float]] = {
-    V_OF_ONE_BATCH: (5e-4, 5e-4),
+    WINDOW_1_HIGHER: (5e-4, 5e-4),
     "pipeline": (1e-3, 1e-3),
     "magnitude and gradient": (5e-4, 1e-3),
     "random growth": (1e-4, 5e-4),
@@ -62,7 +62,7 @@ def confirmation(
             config = config_of(arm, density, weight_decay[arm][density in SPARSEST])
             config.data.name = data
             arms[f"{arm}@{density:g}"] = config
-    without = arms[f"{V_OF_ONE_BATCH}@{DENSITY_WITHOUT_CHURN:g}"].copy_and_resolve_references()
+    without = arms[f"{WINDOW_1_HIGHER}@{DENSITY_WITHOUT_CHURN:g}"].copy_and_resolve_references()
     without.method.churn = 0.0
     arms[f"{WITHOUT_CHURN}@{DENSITY_WITHOUT_CHURN:g}"] = without
     return study(name, arms, densities=(), seeds=SEEDS)

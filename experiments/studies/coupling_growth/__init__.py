@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import V_OF_ONE_BATCH
+from experiments.studies.coupling.arms import WINDOW_1_HIGHER
 from experiments.studies.coupling.tables import validation_error
 from experiments.studies.coupling_growth.config import DATA, DENSITIES, GROWTH, get_config
 from experiments.studies.densities import Record, by_seed
@@ -20,7 +20,7 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
 
 
 def growth_table(records: Sequence[Record]) -> Table:
-    """Tabulates validation errors, and their differences to V, by data set and density.
+    """Tabulates validation errors, and their differences from V, by data set and density.
 
     Args:
       records: Records of the study.
@@ -37,7 +37,7 @@ def growth_table(records: Sequence[Record]) -> Table:
     seeds = len({record["seed"] for record in records})
     note = (
         f"Validation error in % at the last step, mean over {seeds} seeds ± half the 95 %"
-        " interval; in parentheses the difference to V, paired by seed, not corrected."
+        " interval; in parentheses the difference from V, paired by seed, not corrected."
     )
     return Table("Other ways to grow weights", columns, rows, [note])
 
@@ -45,7 +45,7 @@ def growth_table(records: Sequence[Record]) -> Table:
 def _cell(records: Sequence[Record], arm: str, data: str, density: float) -> Cell:
     own, of_v = (
         by_seed(_of(records, name, data, density), validation_error)
-        for name in (arm, V_OF_ONE_BATCH)
+        for name in (arm, WINDOW_1_HIGHER)
     )
     if not own:
         return Cell("–")
@@ -53,7 +53,7 @@ def _cell(records: Sequence[Record], arm: str, data: str, density: float) -> Cel
     gap = stats.paired_difference(own, of_v)
     return (
         Cell(text)
-        if arm == V_OF_ONE_BATCH
+        if arm == WINDOW_1_HIGHER
         else Cell(text, detail=stats.interval_text(gap, sign="+"))
     )
 

@@ -1,6 +1,6 @@
 """Which weights are grown: by V, by |g|, between them, by V's layers only, or at random.
 
-Development with V of one batch and other scores for growth, or without churn. LeNet-300-100 on
+Development with a window of 1 and other scores for growth, or without churn. LeNet-300-100 on
 Fashion-MNIST and MNIST at 1 and 0.2 %, judged on validation images of ten seeds that no other study
 of the page has used. The weight decay is that of V in `coupling_confirmation` for all arms. About
 20 minutes on 2 CPU cores.
@@ -12,7 +12,7 @@ import itertools
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import ARMS, SPARSEST, V_OF_ONE_BATCH, config_of
+from experiments.studies.coupling.arms import ARMS, SPARSEST, WINDOW_1_HIGHER, config_of
 from experiments.studies.coupling_confirmation.config import CHOSEN
 from experiments.studies.coupling_confirmation_mnist.config import CHOSEN as CHOSEN_MNIST
 from gpnas.train import study
@@ -20,7 +20,7 @@ from gpnas.train import study
 _DAMPED = "experiments.studies.coupling_growth.damped"
 #: Arms, and how they grow weights.
 GROWTH: dict[str, str] = {
-    V_OF_ONE_BATCH: "V",
+    WINDOW_1_HIGHER: "V",
     "λ = 0.1": "V, λ = 0.1",
     "λ = 10": "V, λ = 10",
     "magnitude and gradient": "the gradient of one batch",
@@ -28,7 +28,7 @@ GROWTH: dict[str, str] = {
     "random growth": "at random",
     "without churn": "V, without churn",
 }
-#: Methods with the settings of `V_OF_ONE_BATCH`, by arm.
+#: Methods with the settings of `WINDOW_1_HIGHER`, by arm.
 METHODS: dict[str, str] = {
     "λ = 0.1": f"{_DAMPED}:tenth",
     "λ = 10": f"{_DAMPED}:tenfold",
@@ -50,8 +50,8 @@ def get_config() -> ConfigDict:
 
 
 def _arm(name: str, data: str, density: float) -> ConfigDict:
-    decay = DATA[data][1][V_OF_ONE_BATCH][density in SPARSEST]
-    config = config_of(name if name in ARMS else V_OF_ONE_BATCH, density, decay)
+    decay = DATA[data][1][WINDOW_1_HIGHER][density in SPARSEST]
+    config = config_of(name if name in ARMS else WINDOW_1_HIGHER, density, decay)
     config.data.name = data
     if name in METHODS:
         shared = {field: config.method[field] for field in _SHARED}

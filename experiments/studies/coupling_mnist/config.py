@@ -12,13 +12,13 @@ from experiments.studies.coupling.arms import (
     ARMS,
     MATCHED,
     OURS,
-    V_OF_ONE_BATCH,
+    WINDOW_1_HIGHER,
     config_of,
 )
 from experiments.studies.coupling.config import SEEDS, weight_decay
 from gpnas.train import study
 
-EQUAL_FLOPS = (OURS, *MATCHED, V_OF_ONE_BATCH)
+EQUAL_FLOPS = (OURS, *MATCHED, WINDOW_1_HIGHER)
 OWN_FLOPS = tuple(name for name in ARMS if name not in EQUAL_FLOPS)
 DENSITIES = (0.01, 0.005, 0.02, 0.05, 0.002)
 

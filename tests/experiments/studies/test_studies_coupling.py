@@ -62,7 +62,7 @@ def test_cheaper_developments_cost_at_most_a_third_of_gmp():
         (name, density)
         for name, densities in WINDOW_1_DENSITIES.items()
         for density in densities
-        if name != arms.V_OF_ONE_BATCH
+        if name != arms.WINDOW_1_HIGHER
     ]
     assert len(cheaper) == 3
     for name, density in cheaper:
@@ -71,8 +71,8 @@ def test_cheaper_developments_cost_at_most_a_third_of_gmp():
 
 
 @pytest.mark.parametrize("density", arms.SPARSEST)
-def test_v_and_the_gradient_of_one_batch_differ_only_in_the_score(density):
-    names = arms.V_OF_ONE_BATCH, "magnitude and gradient"
+def test_v_and_the_gradient_of_window_1_differ_only_in_the_score(density):
+    names = arms.WINDOW_1_HIGHER, "magnitude and gradient"
     decays = [weight_decay(name, density) for name in (arms.OURS, names[1])]
     ours, theirs = (arms.config_of(name, density).method.to_dict() for name in names)
     assert decays[0] == decays[1] and cost(arms.config_of(names[0], density)) == pytest.approx(
@@ -168,13 +168,13 @@ def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
     assert {p: int(m.sum()) for p, m in after.items()} == {"a": 40, "b": 11}
 
 
-def test_parts_of_development_with_v_of_one_batch_are_those_of_the_confirmation():
+def test_parts_of_development_with_v_of_window_1_are_those_of_the_confirmation():
     found = ablations.get_config().arms
     for density, at in ((0.02, 0), (0.005, 1)):
-        whole, without, shuffled = (found[f"{name}@{density:g}"] for name in ablations.OF_ONE_BATCH)
-        confirmed = confirmation.get_config().arms[f"{arms.V_OF_ONE_BATCH}@{density:g}"]
+        whole, without, shuffled = (found[f"{name}@{density:g}"] for name in ablations.OF_WINDOW_1)
+        confirmed = confirmation.get_config().arms[f"{arms.WINDOW_1_HIGHER}@{density:g}"]
         assert whole.method == confirmed.method
-        assert whole.optimizer.weight_decay == confirmation.CHOSEN[arms.V_OF_ONE_BATCH][at]
+        assert whole.optimizer.weight_decay == confirmation.CHOSEN[arms.WINDOW_1_HIGHER][at]
         fields = set(whole.method)
         assert {f for f in fields if whole.method[f] != without.method[f]} == {"churn"}
         shared = fields & set(shuffled.method)
@@ -185,12 +185,12 @@ def test_parts_of_development_with_v_of_one_batch_are_those_of_the_confirmation(
 def test_ablations_name_the_arm_that_they_are_compared_with():
     found = [
         record(arm, seed, 0.02, 12 + worse)
-        for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, "V of one batch without churn": 0.2}.items()
+        for arm, worse in {arms.WINDOW_1_HIGHER: 0.0, "window 1 without churn": 0.2}.items()
         for seed in range(3)
     ]
-    table = tables.ablation_table(found, "Parts", arms.V_OF_ONE_BATCH)
+    table = tables.ablation_table(found, "Parts", arms.WINDOW_1_HIGHER)
     rows = [[cell.text for cell in row][:3] for row in table.rows]
-    assert table.columns[2].label == f"minus {arms.V_OF_ONE_BATCH}"
+    assert table.columns[2].label == f"minus {arms.WINDOW_1_HIGHER}"
     assert [row[2] for row in rows] == ["–", "+0.20 (all equal)"]
 
 
@@ -251,21 +251,21 @@ def test_holm_is_never_below_the_p_value_nor_out_of_order(values):
     assert [corrected[n] for n in order] == sorted(corrected[n] for n in order)
 
 
-def test_v_of_one_batch_against_its_baselines():
+def test_v_of_window_1_against_its_baselines():
     found = [
         record(arm, seed, density, 12 + worse)
-        for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, "development": 0.2, "pipeline": 1.0}.items()
+        for arm, worse in {arms.WINDOW_1_HIGHER: 0.0, "development": 0.2, "pipeline": 1.0}.items()
         for density, seed in itertools.product((0.05, 0.01), range(3))
     ]
-    table = tables.gap_table(found, arms.V_OF_ONE_BATCH, corrected=False)
+    table = tables.gap_table(found, arms.WINDOW_1_HIGHER, corrected=False)
     rows = {row[0].text: [cell.text for cell in row] for row in table.rows}
     assert [column.label for column in table.columns][-1] == "mean over log density"
     assert (
         rows.keys() == {"pipeline", "development"} and rows["development"][1] == "-0.20 (all equal)"
     )
-    assert table.caption == "Development with V of one batch and arms of equal training FLOPs"
-    others = [one for one in found if one["arm"] == "pipeline"]  # V of one batch is not there yet
-    [row] = tables.gap_table(others, arms.V_OF_ONE_BATCH).rows
+    assert table.caption == "Development with a window of 1 and arms of equal training FLOPs"
+    others = [one for one in found if one["arm"] == "pipeline"]  # the window of 1 is not there yet
+    [row] = tables.gap_table(others, arms.WINDOW_1_HIGHER).rows
     assert [cell.text for cell in row] == ["pipeline", "–", "–", "–", "–"]
 
 
@@ -302,9 +302,9 @@ def test_targets_are_met_or_missed(tmp_path):
     wide = [record("development", 0, 0.01, 9.5)]
     studies = {"coupling": of_coupling, "coupling_mnist_long": of_mnist, "coupling_wide": wide}
     studies["coupling_confirmation"] = [
-        record(arm, seed, 0.01, error + 0.01 * seed * (arm == arms.V_OF_ONE_BATCH))
+        record(arm, seed, 0.01, error + 0.01 * seed * (arm == arms.WINDOW_1_HIGHER))
         for arm, error in {
-            arms.V_OF_ONE_BATCH: 12.0,
+            arms.WINDOW_1_HIGHER: 12.0,
             "pipeline": 12.1,
             "random growth": 12.5,
         }.items()
@@ -396,7 +396,7 @@ def test_damped_gains_are_between_v_and_the_squared_gradient():
 def test_development_with_and_without_churn():
     found = [
         record(arm, seed, 0.002, 16 + worse + 0.1 * seed * (worse > 0))
-        for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, confirmation.WITHOUT_CHURN: 0.5}.items()
+        for arm, worse in {arms.WINDOW_1_HIGHER: 0.0, confirmation.WITHOUT_CHURN: 0.5}.items()
         for seed in range(3)
     ]
     [row] = churn_table(found).rows
@@ -404,7 +404,7 @@ def test_development_with_and_without_churn():
         "0.2 %", "16.00 (all equal)", "16.60 ± 0.25", "-0.60 ± 0.25",
     ]  # fmt: skip
     fields = confirmation.get_config().arms
-    both = (fields[f"{name}@0.002"] for name in (arms.V_OF_ONE_BATCH, confirmation.WITHOUT_CHURN))
+    both = (fields[f"{name}@0.002"] for name in (arms.WINDOW_1_HIGHER, confirmation.WITHOUT_CHURN))
     ours, without = (one.method.to_dict() for one in both)
     assert {f for f in ours if ours[f] != without[f]} == {"churn"} and without["churn"] == 0
 
@@ -413,7 +413,7 @@ def test_other_ways_to_grow_beside_v():
     found = [
         {**record(arm, seed, 0.01, 2.0 + worse), "config": {
             "data": {"name": "mnist"}, "method": {"density": 0.01}}}
-        for arm, worse in {arms.V_OF_ONE_BATCH: 0.0, "λ = 10": -0.25}.items()
+        for arm, worse in {arms.WINDOW_1_HIGHER: 0.0, "λ = 10": -0.25}.items()
         for seed in range(3)
     ]  # fmt: skip
     table = growth_table(found)
