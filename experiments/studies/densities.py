@@ -25,7 +25,7 @@ def density_table(caption: str, records: Sequence[Record]) -> Table:
     for arm in dict.fromkeys(record["arm"] for record in records):
         own = [record for record in records if record["arm"] == arm]
         groups: list[tuple[float | None, list[Record]]]
-        groups = [(density, _at(own, density)) for density in asked]
+        groups = [(density, at_density(own, density)) for density in asked]
         if all(density_asked(record) is None for record in own):
             groups = [(None, group) for group in settings(own)]
         rows.append([Cell(arm), *(_cell(density, same) for density, same in groups)])
@@ -72,7 +72,7 @@ def gradual_table(records: Sequence[Record], gradual: str, one_shot: str) -> Tab
     rows = []
     ours, theirs = ([r for r in records if r["arm"] == arm] for arm in (gradual, one_shot))
     for density in densities_asked(ours):
-        pairs = reached_pairs(_at(ours, density), theirs)
+        pairs = reached_pairs(at_density(ours, density), theirs)
         gap = stats.estimate(error(a) - error(b) for a, b in pairs)
         cells = [plain(gap, "+.2f")]
         for measure in (entropy, sharpness):
@@ -163,5 +163,6 @@ def densities_asked(records: Sequence[Record]) -> list[float]:
     return sorted({d for r in records if (d := density_asked(r)) is not None}, reverse=True)
 
 
-def _at(records: Sequence[Record], density: float | None) -> list[Record]:
+def at_density(records: Sequence[Record], density: float | None) -> list[Record]:
+    """Returns the records whose config has the density."""
     return [record for record in records if density_asked(record) == density]

@@ -28,6 +28,7 @@ RUN: dict[str, Any] = {
 }
 OURS = "development"
 _PACKAGE = "experiments.studies.coupling"
+_OF_CURVE = ("density", "peak", "churn", "every", "window", "allocation")
 
 
 class Arm(NamedTuple):
@@ -122,6 +123,18 @@ def config_of(
         flops = of_gmp or target(density)
     solve(config, arm.solved, flops * EPOCHS / epochs, {**RUN, "total_steps": STEPS * epochs})
     return config
+
+
+def with_method(config: ConfigDict, name: str, **fields: Any) -> None:
+    """Replaces development by another method with its density curve.
+
+    Args:
+      config: Config of development.
+      name: Name of the method.
+      fields: Fields of the method besides those of the curve.
+    """
+    shared = {field: config.method[field] for field in _OF_CURVE}
+    config.method = ConfigDict({"name": name, **fields, **shared})
 
 
 def solve(config: ConfigDict, field: str, goal: float, run: Mapping[str, Any]) -> None:

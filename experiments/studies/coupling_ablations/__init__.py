@@ -16,7 +16,7 @@ from experiments.studies.coupling_ablations.config import (
     WITH_NOISE,
     get_config,
 )
-from experiments.studies.densities import by_seed
+from experiments.studies.densities import at_density, by_seed
 from experiments.studies.study import Section, Study, records, sweep
 from gpnas.report import Cell, Column, Table, stats
 
@@ -30,25 +30,21 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
     found, removed = records(results, config), records(results, config, "removed")
     of_window_1 = [record for record in found if record["arm"] in OF_WINDOW_1]
     now = [record for record in found if record["arm"] not in OF_WINDOW_1]
-    of = {density: _at(now, density) for density in (DENSITY, SPARSEST)}
+    of = {density: at_density(now, density) for density in (DENSITY, SPARSEST)}
     own = [record for record in of[DENSITY] if not record["arm"].startswith(tuple(BASELINES))]
     tables = [
         ablation_table(own, "Development with one change at a time"),
         ablation_table(of[SPARSEST], "Other ways to grow, at 0.5 % of the weights"),
         *(
-            ablation_table(_at(of_window_1, density), caption, WINDOW_1_HIGHER)
+            ablation_table(at_density(of_window_1, density), caption, WINDOW_1_HIGHER)
             for density, caption in _PARTS.items()
-            if _at(of_window_1, density)
+            if at_density(of_window_1, density)
         ),
         ablation_table(removed, "Options that development no longer has, with survival feedback"),
     ]
     if len(own) < len(of[DENSITY]):
         tables.insert(1, noise_table(of[DENSITY]))
     return {"coupling_ablations": Section(tables)}
-
-
-def _at(records: Sequence[Mapping[str, Any]], density: float) -> list[Mapping[str, Any]]:
-    return [record for record in records if record["config"]["method"]["density"] == density]
 
 
 def noise_table(records: Sequence[Mapping[str, Any]]) -> Table:

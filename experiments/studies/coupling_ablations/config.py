@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import OURS, WINDOW_1_HIGHER, config_of
+from experiments.studies.coupling.arms import OURS, WINDOW_1_HIGHER, config_of, with_method
 from experiments.studies.coupling.config import weight_decay
 from experiments.studies.coupling_confirmation.config import CHOSEN
 from gpnas.train import study
@@ -71,7 +71,6 @@ BASELINES: dict[str, str] = {
     "GraNet matched": f"{_VARIANTS}:noisy_granet",
 }
 WITH_NOISE = " with noise"  # added to the name of a baseline
-_SHARED = ("density", "peak", "churn", "every", "window", "allocation")
 
 
 def get_config() -> ConfigDict:
@@ -93,8 +92,7 @@ def _arm(name: str, density: float) -> ConfigDict:
         with config.method.ignore_type():
             config.method.update(CHANGES[name])
         return config
-    own = {"name": METHODS[name]} if name in METHODS else {"name": f"{_VARIANTS}:noisy"}
-    config.method = ConfigDict(own | NOISY.get(name, {}) | _shared(config))
+    with_method(config, METHODS.get(name, f"{_VARIANTS}:noisy"), **NOISY.get(name, {}))
     if name in NOISY:
         config.gates.update(_GATES)
     return config
@@ -105,13 +103,9 @@ def _of_window_1(name: str, density: float) -> ConfigDict:
     config = config_of(WINDOW_1_HIGHER, density, decay)
     changes = OF_WINDOW_1[name]
     if "name" in changes:
-        config.method = ConfigDict(changes | _shared(config))
+        with_method(config, changes["name"])
     config.method.update(changes)
     return config
-
-
-def _shared(config: ConfigDict) -> dict[str, Any]:
-    return {field: config.method[field] for field in _SHARED}
 
 
 def _baseline(name: str) -> ConfigDict:

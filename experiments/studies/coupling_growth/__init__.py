@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 
 from experiments.studies.coupling.arms import WINDOW_1_HIGHER
-from experiments.studies.coupling.tables import validation_error
+from experiments.studies.coupling.tables import of_arm, validation_error
 from experiments.studies.coupling_growth.config import DATA, DENSITIES, GROWTH, get_config
 from experiments.studies.densities import Record, by_seed
 from experiments.studies.study import Section, Study, epochs, records, sweep
@@ -59,13 +59,8 @@ def _cell(records: Sequence[Record], arm: str, data: str, density: float) -> Cel
 
 
 def _of(records: Sequence[Record], arm: str, data: str, density: float) -> list[Record]:
-    return [
-        record
-        for record in records
-        if record["arm"] == arm
-        and record["config"]["data"]["name"] == data
-        and record["config"]["method"]["density"] == density
-    ]
+    on = [record for record in records if record["config"]["data"]["name"] == data]
+    return of_arm(on, arm, density)
 
 
 STUDY = Study(get_config, sweep, _sections, "coupling.md", shorten=epochs(1))

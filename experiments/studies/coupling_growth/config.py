@@ -12,7 +12,13 @@ import itertools
 
 from ml_collections import ConfigDict
 
-from experiments.studies.coupling.arms import ARMS, SPARSEST, WINDOW_1_HIGHER, config_of
+from experiments.studies.coupling.arms import (
+    ARMS,
+    SPARSEST,
+    WINDOW_1_HIGHER,
+    config_of,
+    with_method,
+)
 from experiments.studies.coupling_confirmation.config import CHOSEN
 from experiments.studies.coupling_confirmation_mnist.config import CHOSEN as CHOSEN_MNIST
 from gpnas.train import study
@@ -37,7 +43,6 @@ METHODS: dict[str, str] = {
 #: Name in the config and in tables, and chosen weight decays, of each data set.
 DATA = {"fashion_mnist": ("Fashion-MNIST", CHOSEN), "mnist": ("MNIST", CHOSEN_MNIST)}
 DENSITIES = (0.01, 0.002)
-_SHARED = ("density", "peak", "churn", "every", "window", "allocation")
 
 
 def get_config() -> ConfigDict:
@@ -54,8 +59,7 @@ def _arm(name: str, data: str, density: float) -> ConfigDict:
     config = config_of(name if name in ARMS else WINDOW_1_HIGHER, density, decay)
     config.data.name = data
     if name in METHODS:
-        shared = {field: config.method[field] for field in _SHARED}
-        config.method = ConfigDict({"name": METHODS[name], **shared})
+        with_method(config, METHODS[name])
     elif name == "without churn":
         config.method.churn = 0.0
     return config

@@ -29,3 +29,14 @@ def get_config() -> ConfigDict:
     config.front.data.image_size = 14
     config.front.train.tensorboard = False
     return config
+
+
+def front_alone(name: str) -> ConfigDict:
+    """Returns the study without its other arms, for another network or data set.
+
+    Args:
+      name: Name of the study.
+    """
+    config = get_config()
+    config.study, config.arms, config.timed = name, ("front",), ()
+    return config

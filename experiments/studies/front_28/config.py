@@ -8,15 +8,12 @@ CPU core.
 
 from ml_collections import ConfigDict
 
-from experiments.studies.front.config import get_config as front_study
+from experiments.studies.front.config import front_alone
 
 
 def get_config() -> ConfigDict:
     """Returns the study `front` on whole images, without its other arms."""
-    config = front_study()
-    config.study = "front_28"
-    config.arms = ("front",)
-    config.timed = ()
+    config = front_alone("front_28")
     config.rates = (0.05, 0.2)  # those chosen in `front`
     config.front.data.image_size = 0  # as stored
     return config

@@ -9,15 +9,12 @@ is started.
 
 from ml_collections import ConfigDict
 
-from experiments.studies.front.config import get_config as front_study
+from experiments.studies.front.config import front_alone
 
 
 def get_config() -> ConfigDict:
     """Returns the study `front` on CIFAR-10, without its other arms."""
-    config = front_study()
-    config.study = "front_cifar10"
-    config.arms = ("front",)
-    config.timed = ()
+    config = front_alone("front_cifar10")
     config.front.data.name = "folder:cifar10_jpeg"
     config.front.data.image_size = 16
     config.front.data.augment = "pad_crop(2)|flip_lr"

@@ -8,14 +8,11 @@ hour per seed on one CPU core.
 
 from ml_collections import ConfigDict
 
-from experiments.studies.front.config import get_config as front_study
+from experiments.studies.front.config import front_alone
 
 
 def get_config() -> ConfigDict:
     """Returns the study `front` for a residual network, without its other arms."""
-    config = front_study()
-    config.study = "front_resnet"
-    config.arms = ("front",)
-    config.timed = ()
+    config = front_alone("front_resnet")
     config.front.model.name = "resnet"
     return config

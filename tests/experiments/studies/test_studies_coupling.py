@@ -71,7 +71,7 @@ def test_cheaper_developments_cost_at_most_a_third_of_gmp():
 
 
 @pytest.mark.parametrize("density", arms.SPARSEST)
-def test_v_and_the_gradient_of_window_1_differ_only_in_the_score(density):
+def test_v_with_a_window_of_1_and_the_gradient_differ_only_in_the_score(density):
     names = arms.WINDOW_1_HIGHER, "magnitude and gradient"
     decays = [weight_decay(name, density) for name in (arms.OURS, names[1])]
     ours, theirs = (arms.config_of(name, density).method.to_dict() for name in names)
@@ -168,7 +168,7 @@ def test_an_update_of_chtss_has_the_counts_that_it_aims_at():
     assert {p: int(m.sum()) for p, m in after.items()} == {"a": 40, "b": 11}
 
 
-def test_parts_of_development_with_v_of_window_1_are_those_of_the_confirmation():
+def test_parts_of_development_with_a_window_of_1_are_those_of_the_confirmation():
     found = ablations.get_config().arms
     for density, at in ((0.02, 0), (0.005, 1)):
         whole, without, shuffled = (found[f"{name}@{density:g}"] for name in ablations.OF_WINDOW_1)
@@ -251,7 +251,7 @@ def test_holm_is_never_below_the_p_value_nor_out_of_order(values):
     assert [corrected[n] for n in order] == sorted(corrected[n] for n in order)
 
 
-def test_v_of_window_1_against_its_baselines():
+def test_a_window_of_1_against_its_baselines():
     found = [
         record(arm, seed, density, 12 + worse)
         for arm, worse in {arms.WINDOW_1_HIGHER: 0.0, "development": 0.2, "pipeline": 1.0}.items()

@@ -14,13 +14,8 @@ def python(code):
     return [sys.executable, "-c", code]
 
 
-@pytest.mark.parametrize(
-    ("name", "most"),
-    [
-        ("coupling_tuning", 2), ("coupling_tuning", 100),
-        ("coupling_ablations", 1), ("coupling_ablations", 8),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("most", [1, 2, 8, 100])
+@pytest.mark.parametrize("name", ["coupling_tuning", "coupling_ablations"])
 def test_each_setting_of_a_sweep_is_in_one_process(name, most):
     """Arms of `coupling_ablations` are named as others without their setting."""
     found = study.load()[name]
