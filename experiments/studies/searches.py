@@ -64,9 +64,12 @@ def search_difference_table(groups: Sequence[Group], against: str) -> Table:
     runs = [run for group in groups for run in group.runs]
     name, measure = list(search_measures(runs).items())[-1]
     marks, places = search_marks(runs), 3 if name == "hypervolume" else 2
+    values = {
+        group.label: {run.seed or 0: measure(run, marks) for run in group.runs} for group in groups
+    }
     at = {
-        group.label: [{run.seed or 0: measure(run, mark) for run in group.runs} for mark in marks]
-        for group in groups
+        label: [{seed: own[n] for seed, own in seeds.items()} for n in range(len(marks))]
+        for label, seeds in values.items()
     }
     rows = []
     for label in (label for label in at if label != against):

@@ -17,7 +17,8 @@ from gpnas.report._labels import edge_labels, shorten_to_width, text_width
 from gpnas.report._read import Run
 from gpnas.report._table import Cell, Column, Table
 
-Measure = Callable[[Run, float], float | None]  # of a search, after a number of evaluations
+# Of a search, after each of several lengths: evaluations, or training steps if it trains.
+Measure = Callable[[Run, Sequence[float]], list[float | None]]
 _EVALUATIONS = "evaluations"
 _HEIGHT = 250.0
 _POINTS = 120  # of a curve
@@ -42,8 +43,12 @@ def shown(run: Run) -> list[str]:
 
 def evaluations(run: Run) -> int:
     """Returns the number of distinct evaluations, or the cost in the search's own unit."""
-    progress = (_length_at(entry, "evaluation") for entry in formatting.items(run.record, "course"))
-    return max(1, int(_length_at(run.record or {}, "evaluations")), *map(int, progress))
+    return max(1, int(_length_at(run.record or {}, "evaluations")), *map(int, _lengths(run)))
+
+
+def _lengths(run: Run) -> list[float]:
+    """Returns the length of a search up to each entry of its course, which increases."""
+    return [_length_at(entry, "evaluation") for entry in formatting.items(run.record, "course")]
 
 
 def _length_at(entry: Mapping[str, Any], evaluations: str) -> float:
@@ -58,23 +63,17 @@ def search_unit(run: Run) -> str:
     return formatting.shorten(str(formatting.dig(run.record, "unit") or own), 40)
 
 
-def best_after(metric: str, run: Run, count: float) -> float | None:
-    """Returns a metric of the best candidate up to a length of `count`; for one objective.
+def best_after(metric: str, run: Run, counts: Sequence[float]) -> list[float | None]:
+    """Returns a metric of the best candidate up to each length; for one objective.
 
     Args:
       metric: Name of the metric.
       run: A search.
-      count: Length in evaluations, or in training steps if it trains.
+      counts: Lengths in evaluations, or in training steps if it trains.
     """
     progress = formatting.items(run.record, "course")
-    entries = [e for e in progress if _length_at(e, "evaluation") <= count]
-    return formatting.number(entries[-1], "metrics", metric) if entries else None
-
-
-def front_after(run: Run, count: float) -> np.ndarray:
-    """Returns the front after `count` evaluations; (points, objectives)."""
-    progress = formatting.items(run.record, "course")
-    return points_of(run, [e for e in progress if _length_at(e, "evaluation") <= count])
+    known = [None, *(formatting.number(entry, "metrics", metric) for entry in progress)]
+    return [known[n] for n in np.searchsorted(_lengths(run), counts, side="right")]
 
 
 def points_of(run: Run, entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -86,17 +85,32 @@ def points_of(run: Run, entries: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 def box(runs: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
     """Returns minimum and maximum of each objective over the fronts of all runs."""
-    points = np.concatenate([front_after(run, np.inf) for run in runs])
+    points = np.concatenate(
+        [points_of(run, formatting.items(run.record, "course")) for run in runs]
+    )
     if not len(points):
         return np.zeros(points.shape[1]), np.ones(points.shape[1])
     return points.min(0), points.max(0)
 
 
-def hypervolume(run: Run, count: float, limits: tuple[np.ndarray, np.ndarray]) -> float:
-    """Returns the fraction of the box dominated by the front after `count` evaluations."""
+def hypervolume(
+    limits: tuple[np.ndarray, np.ndarray], run: Run, counts: Sequence[float]
+) -> list[float | None]:
+    """Returns the fraction of a box that the front dominates after each number of evaluations.
+
+    Args:
+      limits: Minimum and maximum of each objective.
+      run: A search.
+      counts: Numbers of evaluations, or of training steps if it trains.
+    """
     low, high = limits
-    points = (front_after(run, count) - low) / np.where(high > low, high - low, 1.0)
-    return float(moocore.hypervolume(points, ref=np.ones(len(low)))) if len(points) else 0.0
+    progress, found = formatting.items(run.record, "course"), []
+    for n in np.searchsorted(_lengths(run), counts, side="right"):
+        points = (points_of(run, progress[:n]) - low) / np.where(high > low, high - low, 1.0)
+        found.append(
+            float(moocore.hypervolume(points, ref=np.ones(len(low)))) if len(points) else 0.0
+        )
+    return found
 
 
 def search_measures(runs: Sequence[Run]) -> dict[str, Measure]:
@@ -105,17 +119,17 @@ def search_measures(runs: Sequence[Run]) -> dict[str, Measure]:
     found: dict[str, Measure]
     if len(names) > 1:
         limits = box(runs)
-        found = {"hypervolume": lambda run, count: hypervolume(run, count, limits)}
+        found = {"hypervolume": functools.partial(hypervolume, limits)}
     else:
         found = {name: functools.partial(best_after, name) for name in shown(runs[0])}
     return {name: functools.partial(_until_its_end, measure) for name, measure in found.items()}
 
 
-def _until_its_end(measure: Measure, run: Run, count: float) -> float | None:
+def _until_its_end(measure: Measure, run: Run, counts: Sequence[float]) -> list[float | None]:
     """Evaluates a measure; None beyond the end of a search."""
-    if search_unit(run) == _EVALUATIONS and count > evaluations(run):
-        return None
-    return measure(run, count)
+    end = evaluations(run) if search_unit(run) == _EVALUATIONS else np.inf
+    values = zip(measure(run, counts), counts, strict=True)
+    return [value if count <= end else None for value, count in values]
 
 
 def studies(summary: Summary) -> dict[str, list[Group]]:
@@ -164,8 +178,7 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
     rows = []
     for group in groups:
         cells = [Cell(group.label, group.label, group.series)]
-        for mark in marks:
-            found = stats.estimate(followed[name](run, mark) for run in group.runs)
+        for found in _estimates(followed[name], group, marks):
             cells.append(Cell(_text(name, found), found.mean if found else None))
         wall = stats.estimate(formatting.number(run.record, "wall_s") for run in group.runs)
         cells.append(Cell(str(len(group.runs)), len(group.runs)))
@@ -176,6 +189,14 @@ def _table(study: str, groups: Sequence[Group]) -> Table:
     note = "One search each: no interval." if alone else "Mean ± half the 95 % interval over seeds."
     note += f" {_protocol(runs[0], name)}"
     return Table(caption, columns, rows, [note])
+
+
+def _estimates(
+    measure: Measure, group: Group, counts: Sequence[float]
+) -> list[stats.Estimate | None]:
+    """Returns the mean of a measure over the runs of a group after each length."""
+    values = [measure(run, counts) for run in group.runs]
+    return [stats.estimate(after) for after in zip(*values, strict=True)]
 
 
 def _text(name: str, found: stats.Estimate | None) -> str:
@@ -263,7 +284,7 @@ def _first(run: Run) -> float:
 def _curve_of(
     group: Group, groups: Sequence[Group], measure: Measure, counts: np.ndarray
 ) -> SearchCurve:
-    found = [stats.estimate(measure(run, count) for run in group.runs) for count in counts]
+    found = _estimates(measure, group, counts)
     mean = np.array([e.mean if e else np.nan for e in found])
     half = np.array([(e.half or 0.0) if e else np.nan for e in found])
     same = [other for other in groups if other.series == group.series]  # same colour
