@@ -23,8 +23,8 @@ def get_config() -> ConfigDict:
         "uniform as overshoot",
         "widths of pruning only", "widths of growing only", "widths of random units",
         "widths of equal shares", "random widths", "slimmable",
-        "random search", "NSGA-II", "LEMONADE", "Torch-Pruning", "Torch-Pruning layerwise",
-        "OTO",
+        "random search", "NSGA-II", "LEMONADE", "ASHA", "LaNAS",
+        "Torch-Pruning", "Torch-Pruning layerwise", "OTO",
     )  # fmt: skip
     config.only = ""  # comma-separated arms; all if empty
     config.seed_cost = 0.25  # initial cost of growing, as a fraction of the level

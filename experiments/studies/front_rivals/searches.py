@@ -1,6 +1,6 @@
 """Searches over the network's widths, at several multiples of a front's training FLOPs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -14,27 +14,35 @@ from experiments.studies.front_rivals.networks import (
 )
 from gpnas.search import History, evaluated, storage, value
 from gpnas.search.build import build_search
+from gpnas.search.training import total_steps
 
 STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "random search": {"name": "random"},
     "NSGA-II": {"name": "nsga2", "population": 6},
     "LEMONADE": {"name": "lemonade", "first": 6},
+    "ASHA": {"name": "asha", "reduction": 4},
+    "LaNAS": {"name": "lanas", "height": 3, "first": 6, "batch": 4},
 }
+#: Strategies with a single objective: each level has its own search, with an equal share of the
+#: budget.
+SINGLE = ("ASHA", "LaNAS")
 _SPACE = "experiments.studies.front_rivals.space:widths"
 _ENDLESS = 10**6  # evaluations; the budget limits training FLOPs
 
 
-def settings(context: Context, arm: str, seed: int) -> dict[str, Any]:
-    """Returns the settings of a search, for `build_search`."""
-    config = context.config
+def settings(context: Context, arm: str, seed: int, levels: Sequence[float]) -> dict[str, Any]:
+    """Returns the settings of a search at some levels, for `build_search`."""
+    config, strategy = context.config, dict(STRATEGIES[arm])
     optimizer, steps = config.front.optimizer, epoch_steps(context)
     child = config.child_epochs * steps
+    if arm == "ASHA":
+        strategy["budgets"] = (steps, config.candidate_epochs * steps)
     return {
         "space": _SPACE,
-        "network": {"levels": tuple(config.front.front)},
-        "objectives": ("val_error", "log_macs"),
+        "network": {"levels": tuple(levels)},
+        "objectives": ("val_error",) if arm in SINGLE else ("val_error", "log_macs"),
         "reports": ("macs",),
-        "strategy": dict(STRATEGIES[arm]),
+        "strategy": strategy,
         "evaluations": _ENDLESS,
         "seed": seed,
         "training": {
@@ -65,11 +73,34 @@ def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str
     Returns:
       The record; None if the study was stopped.
     """
-    own, name = settings(context, arm, seed), arm.replace(" ", "-")
-    place = folder(context, f"{name}-{seed}")
+    levels = tuple(context.config.front.front)
+    parts = [(level,) for level in levels] if arm in SINGLE else [levels]
+    flops = budget * context.fronts[seed]["train_flops"] / len(parts)
+    histories, networks = [], []
+    for part in parts:
+        history = _search(context, arm, seed, part, flops)
+        if history is None:
+            return None
+        histories.append(history)
+        networks += _best_from_scratch(context, history, part, seed)
+    return {
+        "evaluations": sum(len({t.architecture for t in evaluated(own)}) for own in histories),
+        "networks": networks,
+        "epochs": sum(map(total_steps, histories)) / epoch_steps(context),
+        "train_flops": sum(total_flops(context, own) for own in histories),
+        "retrain_flops": sum(one["train_flops"] for one in networks),
+    }
+
+
+def _search(
+    context: Context, arm: str, seed: int, levels: Sequence[float], flops: float
+) -> History | None:
+    """Continues a search and returns its longest beginning within a number of training FLOPs."""
+    own, name = settings(context, arm, seed, levels), arm.replace(" ", "-")
+    at = f"-{levels[0]:g}" if arm in SINGLE else ""
+    place = folder(context, f"{name}{at}-{seed}")
     plan = build_search(own, place / "weights")
     place.mkdir(parents=True, exist_ok=True)
-    flops = budget * context.fronts[seed]["train_flops"]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kept = storage.open_study(f"sqlite:///{place.absolute()}/search.db", name, plan.objectives, own)
     storage.check_digests(kept, plan.digests)
@@ -85,7 +116,10 @@ def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str
     )
     if total_flops(context, history) <= flops or context.options.stopped():
         return None
-    return _found(context, history, flops, seed)
+    count = next(
+        n for n in range(len(history), 0, -1) if total_flops(context, history[:n]) <= flops
+    )
+    return history[:count]
 
 
 def total_flops(context: Context, history: History) -> float:
@@ -95,24 +129,17 @@ def total_flops(context: Context, history: History) -> float:
     return sum(train_flops(context, value(t, "macs"), value(t, "steps")) for t in trials)
 
 
-def _found(context: Context, history: History, budget: float, seed: int) -> dict[str, Any]:
-    """Trains the best networks of a search's beginning from scratch; a level may have none."""
-    count = next(
-        n for n in range(len(history), 0, -1) if total_flops(context, history[:n]) <= budget
-    )
-    past = evaluated(history[:count])
+def _best_from_scratch(
+    context: Context, history: History, levels: Sequence[float], seed: int
+) -> list[dict[str, Any]]:
+    """Trains the best networks of a search from scratch; a level may have none."""
+    past, networks = evaluated(history), []
     whole = context.costs.macs(context.costs.whole)
-    networks = []
-    for level in context.config.front.front:
+    for level in levels:
         fitting = [trial for trial in past if value(trial, "macs") <= level * whole]
         if not fitting:
             continue
         best = min(fitting, key=lambda trial: value(trial, "val_error"))
         found = train_scratch(context, best.architecture, seed)
         networks.append({"level": level, **found, "searched_error": value(best, "val_error")})
-    return {
-        "evaluations": len({trial.architecture for trial in past}),
-        "networks": networks,
-        "train_flops": total_flops(context, history[:count]),
-        "retrain_flops": sum(one["train_flops"] for one in networks),
-    }
+    return networks

@@ -31,7 +31,7 @@ _ONLY_IN_TABLES = (
     "front, 14 epochs", "front, twice as long", "front, six networks", "uniform as long as six",
     "random growth", OVERSHOOT, "Torch-Pruning", UNIFORM,
 )  # fmt: skip
-_INHERITING = ("LEMONADE",)  # searches in which children are trained for fewer steps
+_INHERITING = ("LEMONADE",)  # searches whose children are trained for fewer epochs
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
 
@@ -159,27 +159,27 @@ def steps_table(records: Records, config: ConfigDict) -> Table | None:
       records: Records of the baselines, at the chosen settings.
       config: The study's config.
     """
-    rows: dict[tuple[str, float], list[int]] = {}
+    rows: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
     for record in records:
         if record["budget"]:
-            rows.setdefault((record["arm"], record["budget"]), []).append(record["evaluations"])
+            rows.setdefault((record["arm"], record["budget"]), []).append(record)
     if not rows:
         return None
     front = config.front.train.epochs + len(config.front.front) * config.front.branch_epochs
-    each = config.candidate_epochs / front
-    cells = [
-        [
+    cells = []
+    for (arm, budget), own in rows.items():
+        epochs = [_epochs(record, config.candidate_epochs) for record in own]
+        known = [one / front for one in epochs if one is not None]
+        cells.append([
             Cell(arm + _of_budget(budget)),
-            Cell(str(len(counts))),
-            Cell(_range(counts, "d")),
-            Cell("–" if arm in _INHERITING else _range([each * n for n in counts], ".1f")),
-        ]
-        for (arm, budget), counts in rows.items()
-    ]
+            Cell(str(len(own))),
+            Cell(_range([record["evaluations"] for record in own], "d")),
+            Cell(_range(known, ".1f") if len(known) == len(own) else "–"),
+        ])  # fmt: skip
     note = (
         "Least and most over seeds. Steps of a front: those of its main run and its branches. A"
-        " step of a smaller network takes fewer FLOPs. Steps of LEMONADE's children are not"
-        " recorded."
+        " step of a smaller network takes fewer FLOPs. Early records of LEMONADE lack the steps of"
+        " children."
     )
     return Table(
         "Networks that the searches trained",
@@ -190,6 +190,12 @@ def steps_table(records: Records, config: ConfigDict) -> Table | None:
         cells,
         [note],
     )  # fmt: skip
+
+
+def _epochs(record: Mapping[str, Any], each: float) -> float | None:
+    """Returns the epochs of a search in total; None if its record lacks them."""
+    missing = None if record["arm"] in _INHERITING else each * record["evaluations"]
+    return record.get("epochs", missing)
 
 
 def widths_table(

@@ -12,6 +12,7 @@ from experiments.studies.front_rivals import STUDY, get_config, slimmable, space
 from experiments.studies.front_rivals.growing import costs_on_the_way
 from experiments.studies.front_rivals.networks import development
 from experiments.studies.front_rivals.run import run
+from experiments.studies.front_rivals.searches import SINGLE
 from experiments.studies.study import Options
 from gpnas.errors import UserError
 from gpnas.models import ConvNet, linen
@@ -133,10 +134,12 @@ def test_steps_of_searches_are_counted_in_those_of_a_front():
         {"arm": arm, "budget": 10.0, "evaluations": n}
         for arm, n in (("random search", 8), ("random search", 12), ("LEMONADE", 9))
     ]
+    searches.append({"arm": "ASHA", "budget": 1.0, "evaluations": 9, "epochs": 24.0})
     table = tables.steps_table([{"budget": 0.0}, *searches], config)
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["random search, 10 ×", "2", "8 to 12", "2.0 to 3.0"],
         ["LEMONADE, 10 ×", "1", "9 to 9", "–"],
+        ["ASHA, 1 ×", "1", "9 to 9", "1.5 to 1.5"],
     ]
     assert tables.steps_table([{"budget": 0.0}], config) is None
 
@@ -305,7 +308,7 @@ def test_rivals_that_are_trained_once(study, costs, arms):
     run(config, options)
     assert told(options) == found  # nothing is done twice
     section = STUDY.sections(options.results, config)["front_rivals"]
-    assert [row[0].text for row in section.tables[0].rows] == ["front", *arms]
+    assert [row[0].text for row in section.tables[0].rows] == ["front", "uniform widths", *arms]
     assert section.figures[0].file("svg").startswith(b"<?xml")
 
 
@@ -362,15 +365,17 @@ def test_numbers_of_channels_are_tried_until_one_meets_the_limit(power, level):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("arm", ["random search", "LEMONADE"])
+@pytest.mark.parametrize("arm", ["random search", "LEMONADE", "ASHA", "LaNAS"])
 def test_a_search_goes_on_from_budget_to_budget(study, arm):
     config, options = study(arm)
+    if arm in SINGLE:  # each level has a share of the budget
+        config.candidate_epochs, config.budgets = 2, (3.0, 6.0)
     run(config, options)
     small, large = told(options)
-    assert (small["budget"], large["budget"]) == (0.5, 1.0)
+    assert (small["budget"], large["budget"]) == (*config.budgets,)
     for record in (small, large):
         assert 0 < record["train_flops"] <= record["budget"] * record["train_flops_front"]
-        assert record["retrain_flops"] > 0
+        assert record["retrain_flops"] > 0 and record["epochs"] >= record["evaluations"]
         assert [one["level"] for one in record["networks"]] == [*LEVELS]
     assert large["evaluations"] > small["evaluations"]
     for before, after in zip(small["networks"], large["networks"], strict=True):
