@@ -1,4 +1,4 @@
-"""Compilation of programs that run once."""
+"""Compilation of programs that run rarely."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,17 +13,16 @@ _COMPILE_FAST = {
 
 
 def jit_once(f: Callable, **options: Any) -> Callable:
-    """Returns `jax.jit(f, **options)` for a program that runs once.
+    """Returns `jax.jit(f, **options)` for a program that runs once, or briefly.
 
     On a CPU it is compiled without most optimizations, which take longer than such a program runs.
     """
-    if jax.default_backend() != "cpu":
-        return jax.jit(f, **options)
+    usual = jax.jit(f, **options)
     fast = jax.jit(f, compiler_options=_COMPILE_FAST, **options)
 
     def call(*args: Any) -> Any:
         # JAX refuses compiler options in a traced function, `eval_shape` for example.
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(args))
-        return f(*args) if traced else fast(*args)
+        return (usual if traced or jax.default_backend() != "cpu" else fast)(*args)
 
     return call

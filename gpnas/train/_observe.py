@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpnas._jit_once import jit_once
 from gpnas.masks import finite, summary
 from gpnas.train._counters import Counters, active_steps
 from gpnas.train._program import Program
@@ -52,7 +53,7 @@ class DeviceCounters(NamedTuple):
     floats: Any
 
 
-@functools.partial(jax.jit, static_argnums=4)
+@functools.partial(jit_once, static_argnums=4)
 def _counts(
     masks: Any, mask_state: Any, counters: Counters, step: jax.Array, many: bool
 ) -> DeviceCounters:

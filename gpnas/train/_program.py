@@ -134,7 +134,7 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
         params = apply(state.masks, params)
         return jax.tree.map(jnp.copy, {"params": params, **state.model_state})
 
-    @jax.jit
+    @jit_once
     def networks(states: list[TrainState]) -> list[dict[str, Any]]:
         if len(states) == 1:
             return [network(states[0])]
