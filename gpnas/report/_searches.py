@@ -104,7 +104,8 @@ def hypervolume(
       counts: Numbers of evaluations, or of training steps if it trains.
     """
     low, high = limits
-    progress, found = formatting.items(run.record, "course"), []
+    progress = formatting.items(run.record, "course")
+    found: list[float | None] = []
     for n in np.searchsorted(_lengths(run), counts, side="right"):
         points = (points_of(run, progress[:n]) - low) / np.where(high > low, high - low, 1.0)
         found.append(
@@ -284,7 +285,7 @@ def _first(run: Run) -> float:
 def _curve_of(
     group: Group, groups: Sequence[Group], measure: Measure, counts: np.ndarray
 ) -> SearchCurve:
-    found = _estimates(measure, group, counts)
+    found = _estimates(measure, group, counts.tolist())
     mean = np.array([e.mean if e else np.nan for e in found])
     half = np.array([(e.half or 0.0) if e else np.nan for e in found])
     same = [other for other in groups if other.series == group.series]  # same colour
