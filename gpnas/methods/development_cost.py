@@ -1,5 +1,6 @@
 """Development under a cost curve: units of all layers compete by score per cost."""
 
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -128,7 +129,8 @@ def _check_floor(
     fewest, lowest = float(relative_cost.total(masks)), min(level for _, level in curve)
     if fewest > lowest:
         allowed = (
-            f"a lower fraction, or costs of at least {fewest:.4f}, that of the fewest units;"
+            f"a lower fraction, or costs of at least {math.ceil(1e4 * fewest) / 1e4:g}, that of"
+            " the fewest units;"
             f" not {lowest:g}"
         )
         if round_to > 1:

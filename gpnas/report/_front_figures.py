@@ -23,15 +23,15 @@ _MOST_LAYERS = 24
 _SMALL = (264.0, 230.0)
 _PRUNED, _GROWN = style.COLOURS["c1"][0], style.COLOURS["c3"][0]
 _BAND = 0.8  # of a row: width of a layer with all units active
-_COSTS = {
-    "params": "parameters",
+_AXES = {"macs": "MACs per example", "params": "parameters"}
+_LATENCIES = {
     "ms1": "ms, batch 1, one thread",
     "ms64": "ms, batch 64, one thread",
 }
 
 
 def figures_of_fronts(summary: Summary) -> list[list[FigureSpec]]:
-    """Returns the figures of each front: against MACs, widths over time, against other costs."""
+    """Returns the figures of each front: against size, widths over time, against other costs."""
     made = []
     for number, fronts in enumerate(summary.fronts):
         several = len(summary.fronts) > 1
@@ -39,16 +39,16 @@ def figures_of_fronts(summary: Summary) -> list[list[FigureSpec]]:
         where = f": {fronts[0].name}" if several else ""
         named = [
             spec.with_ending(ending, where)
-            for spec in (_macs_figure(fronts), _widths_figure(fronts[0]), _costs_figure(fronts))
+            for spec in (_size_figure(fronts), _widths_figure(fronts[0]), _costs_figure(fronts))
             if spec is not None
         ]
         made.append(named)
     return made
 
 
-def _macs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
-    metric, rows = fronts[0].metric, results.members(fronts)
-    if not _points(fronts, "macs"):
+def _size_figure(fronts: Sequence[Front]) -> FigureSpec | None:
+    metric, rows, size = fronts[0].metric, results.members(fronts), results.size_of(fronts)
+    if not _points(fronts, size):
         return None
     others = {row.series for row in rows}
     pilot = len(fronts) == 1
@@ -64,21 +64,23 @@ def _macs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
             if results.RETRAINED in others
             else ""
         )
-        + ". Labels: cost level of each network. "
+        + f". Labels: cost level of each network, {results.level_meaning(fronts)}. "
         + f"{'Lower' if metric.better == 'lower' else 'Upper'} left is better. "
         + ("Hollow marks: one seed." if pilot else "Bars: 95 % confidence intervals.")
     )
     label = "; ".join(_network_label(row, fronts) for row in rows)
 
     def panel(width: float) -> Panel:
-        draw = functools.partial(_draw_against, fronts, "macs", "MACs per example", True)
+        draw = functools.partial(_draw_against, fronts, size, _AXES[size], True)
         height = 390.0 * (width / WIDE) ** 0.3
         return Panel(
             draw, f"Test {metric.title}: {label}.", width, height, (58.0, 18.0, 14.0, 46.0)
         )
 
-    heading = f"{metric.capital} against MACs"
-    return FigureSpec("front_macs", heading, caption, [panel(WIDE)], [panel(NARROW)], short="Front")
+    heading = f"{metric.capital} against {results.SIZES[size]}"
+    return FigureSpec(
+        f"front_{size}", heading, caption, [panel(WIDE)], [panel(NARROW)], short="Front"
+    )
 
 
 def _network_label(row: results.FrontNetwork, fronts: Sequence[Front]) -> str:
@@ -91,11 +93,13 @@ def _network_label(row: results.FrontNetwork, fronts: Sequence[Front]) -> str:
 
 def _costs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
     metric, rows = fronts[0].metric, results.members(fronts)
-    known = [x for x in _COSTS if len(_points(fronts, x)) == len(rows)]
+    other = next(size for size in results.SIZES if size != results.size_of(fronts))
+    costs = {other: _AXES[other], **_LATENCIES}
+    known = [x for x in costs if len(_points(fronts, x)) == len(rows)]
     panels = [
         Panel(
-            functools.partial(_draw_against, fronts, x, _COSTS[x], False),
-            f"Test {metric.title} against {_COSTS[x]}: "
+            functools.partial(_draw_against, fronts, x, costs[x], False),
+            f"Test {metric.title} against {costs[x]}: "
             + "; ".join(f"{r.name}: {formatting.significant(r.mean(x, metric))}" for r in rows),
             *_SMALL, (50.0, 12.0, 14.0, 44.0),
         )
@@ -104,13 +108,14 @@ def _costs_figure(fronts: Sequence[Front]) -> FigureSpec | None:
     if not panels:
         return None
     timed = len(known) > 1
+    name = results.SIZES[other]
     caption = (
-        "The same networks against parameters, and against the latency of their files. Dashed: the"
+        f"The same networks against {name}, and against the latency of their files. Dashed: the"
         " whole network."
         if timed
-        else "The same networks against parameters."
+        else f"The same networks against {name}."
     )
-    what = "parameters and latency" if timed else "parameters"
+    what = f"{name} and latency" if timed else name
     heading = f"{metric.capital} against {what}"
     columns = len(panels)
     return FigureSpec("front_costs", heading, caption, panels, columns=columns, short="Other costs")

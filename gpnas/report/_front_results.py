@@ -15,6 +15,14 @@ BATCHES = (1, 64)  # batch sizes whose single-thread latency is shown
 FOUND = Series("", "front", "", "found", 1, 0)
 UNIFORM = Series("", "uniform", "", "uniform", 0, 0)
 RETRAINED = Series("", "retrained", "", "retrained", 2, 0)
+#: Sizes of networks, as columns of a table and as axes.
+SIZES = {"macs": "MACs", "params": "parameters"}
+_LEVELS = {  # what a level is, by `front_by`
+    "macs": "relative to the whole network's MACs",
+    "params": "relative to the whole network's parameters",
+    "flops": "relative to the whole network's FLOPs",
+    "latency_ms": "the sum of its layers' latencies",
+}
 _KINDS = (("networks", FOUND), ("retrained", RETRAINED), ("uniform", UNIFORM))
 
 
@@ -58,6 +66,20 @@ def level_text(front: Front, level: float, unit: bool = True) -> str:
     return f"{text}\N{NO-BREAK SPACE}{'ms' if in_ms else '%'}" if unit else text
 
 
+def _front_by(fronts: Sequence[Front]) -> str:
+    return str(formatting.dig(fronts[0].record, "config", "front_by") or "macs")
+
+
+def size_of(fronts: Sequence[Front]) -> str:
+    """Returns the size that is closest to the cost of a front: "params" or "macs"."""
+    return "params" if _front_by(fronts) == "params" else "macs"
+
+
+def level_meaning(fronts: Sequence[Front]) -> str:
+    """Describes the levels of a front: `relative to the whole network's MACs`."""
+    return _LEVELS.get(_front_by(fronts), "")
+
+
 def members(fronts: Sequence[Front]) -> list[FrontNetwork]:
     """Groups the networks of fronts that differ in the seed only: found ones first, by level."""
     found = []
@@ -79,7 +101,7 @@ def members(fronts: Sequence[Front]) -> list[FrontNetwork]:
 
 def full_network(fronts: Sequence[Front]) -> FrontNetwork:
     """Returns the whole network with its size and latency."""
-    rows = [{"relative_macs": 1.0, **_mapping(front.record.get("whole"))} for front in fronts]
+    rows = [_mapping(front.record.get("whole")) for front in fronts]
     latency = [front.latency.get("main", {}) for front in fronts]
     return FrontNetwork(FOUND, 1.0, "", rows, latency, ())
 
@@ -111,10 +133,8 @@ def front_table(fronts: Sequence[Front]) -> Table:
     timed = [b for b in BATCHES if full_network(fronts).mean(f"ms{b}", metric) is not None]
     linked = any(row.files for row in rows)
     columns = [
-        Column("network", numeric=False, help="Cost level"),
-        Column("MACs", help="Per example"),
-        Column("of the whole", help="MACs as a fraction of the whole network's"),
-        Column("parameters"),
+        Column("network", numeric=False, help=f"Cost level, {level_meaning(fronts)}"),
+        *_size_columns(size_of(fronts)),
         Column(f"test {metric.label}", help="At the last step"),
         Column(f"validation {metric.label}", help="At the last step"),
         *(Column(f"ms, batch {b}", help="One thread; in small: times faster") for b in timed),
@@ -143,6 +163,27 @@ def front_table(fronts: Sequence[Front]) -> Table:
     return Table(f"Networks from one run: {title(fronts)}", columns, body, notes)
 
 
+def _size_columns(relative: str) -> list[Column]:
+    found = []
+    for size, name in SIZES.items():
+        found.append(Column(name, help="Per example" if size == "macs" else ""))
+        if size == relative:
+            help_text = f"{name} as a fraction of the whole network's"
+            found.append(Column("of the whole", help=help_text))
+    return found
+
+
+def _size_cells(row: FrontNetwork, fronts: Sequence[Front]) -> list[Cell]:
+    metric, cells = fronts[0].metric, []
+    for size in SIZES:
+        own, whole = (one.mean(size, metric) for one in (row, full_network(fronts)))
+        cells.append(number_cell(own, formatting.count_text))
+        if size == size_of(fronts):
+            fraction = own / whole if own and whole else None
+            cells.append(number_cell(fraction, formatting.percent_text))
+    return cells
+
+
 def _named(row: FrontNetwork, rows: Sequence[FrontNetwork]) -> Cell:
     if all(other.series is FOUND for other in rows):
         return Cell(row.name, row.level)
@@ -151,11 +192,7 @@ def _named(row: FrontNetwork, rows: Sequence[FrontNetwork]) -> Cell:
 
 def _cells(row: FrontNetwork, fronts: Sequence[Front], timed: Sequence[int]) -> list[Cell]:
     metric = fronts[0].metric
-    cells = [
-        number_cell(row.mean("macs", metric), formatting.count_text),
-        number_cell(row.mean("relative_macs", metric), formatting.percent_text),
-        number_cell(row.mean("params", metric), formatting.count_text),
-    ]
+    cells = _size_cells(row, fronts)
     for quantity in ("test", "val"):
         found = row.estimate(quantity, metric)
         cells.append(Cell(metric.interval(found), None if found is None else found.mean))

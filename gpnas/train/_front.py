@@ -1,5 +1,6 @@
 """A front of networks from one run: a main run that shrinks, and branches that finish training."""
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -7,24 +8,25 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gpnas._files import PathLike, sealed, write_json
+from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.provenance import provenance
 from gpnas.train._config import base
 from gpnas.train._elastic import active_network
+from gpnas.train._front_folder import check_front_folder, removed_unless_begun, write_settings
 from gpnas.train._front_plan import (
     FrontSettings,
     branch_config,
-    check_same_front,
     equal_epochs,
     level_epochs,
     main_config,
     relative_levels,
+    run_names,
     scratch_config,
     split_config,
     uniform_architecture,
     uniform_units,
     with_updates_before_levels,
-    write_settings,
 )
 from gpnas.train._front_record import Trained, front_record
 from gpnas.train._load_data import load_data
@@ -33,7 +35,6 @@ from gpnas.train._loop import train
 from gpnas.train._metrics import Progress, progress
 from gpnas.train._plan import make_plan
 from gpnas.train._rebuild import find_rebuild
-from gpnas.train._workdir import check_workdir
 
 
 def front_config() -> ConfigDict:
@@ -76,23 +77,23 @@ def train_front(
     """
     settings, run = split_config(config)
     folder = pathlib.Path(workdir)
-    if run.resume:
-        check_same_front(settings, folder)
+    check_front_folder(folder, config, run_names(settings))
     data = load_data(run) if data is None else data
-    levels, table = relative_levels(run, settings, folder, data)
-    main = main_config(run, settings, levels)
-    main, plan = with_updates_before_levels(main, make_plan(main, data), data)
-    rebuild = find_rebuild(main, data, plan) if main.elastic else None
-    uniform = {
-        level: uniform_units(plan, cost, settings.front_by, table)
-        for level, cost in zip(settings.front, levels, strict=True)
-        if settings.baselines or settings.retrain
-    }
-    check_workdir(folder / "main", main)
-    write_settings(settings, folder)
-    branch_steps = settings.branch_epochs * plan.steps_per_epoch
-    done, total = plan.total_steps, plan.total_steps + len(levels) * branch_steps
-    records = {"main": train(main, folder / "main", data, progress=_part(0, total))}
+    trained = functools.partial(_trained, folder, data)
+    with removed_unless_begun(folder):
+        levels, table = relative_levels(run, settings, folder, data)
+        main = main_config(run, settings, levels)
+        main, plan = with_updates_before_levels(main, make_plan(main, data), data)
+        rebuild = find_rebuild(main, data, plan) if main.elastic else None
+        uniform = {
+            level: uniform_units(plan, cost, settings.front_by, table)
+            for level, cost in zip(settings.front, levels, strict=True)
+            if settings.baselines or settings.retrain
+        }
+        write_settings(folder, config)
+        branch_steps = settings.branch_epochs * plan.steps_per_epoch
+        done, total = plan.total_steps, plan.total_steps + len(levels) * branch_steps
+        records = {"main": trained("main", main, _part(0, total))}
     active: dict[str, Mapping[str, Any]] = {}
     steps: dict[str, int] = {}
     found: dict[str, Mapping[str, Any]] = {}
@@ -106,28 +107,43 @@ def train_front(
                 finished.plan, rebuild, variables, finished.units
             )
         branch = branch_config(main, settings, found.get(name), name)
-        shown = _part(done, total)
-        records[name] = train(branch, folder / name, data, variables=variables, progress=shown)
+        records[name] = trained(name, branch, _part(done, total), variables=variables)
         done += branch_steps
-    scratch: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
-    for level in settings.front if settings.retrain else ():
-        name = f"level-{level:g}"
-        scratch[f"retrained-{level:g}"] = found[name], active[name]
-    for level in settings.front if settings.baselines else ():
-        assert rebuild is not None
-        widths = uniform[level]
-        scratch[f"uniform-{level:g}"] = uniform_architecture(plan, rebuild, widths), widths
+    scratch = {
+        f"retrained-{level:g}": (found[f"level-{level:g}"], active[f"level-{level:g}"])
+        for level in settings.front
+        if settings.retrain
+    } | {
+        f"uniform-{level:g}": (uniform_architecture(plan, rebuild, uniform[level]), uniform[level])
+        for level in settings.front
+        if settings.baselines and rebuild is not None
+    }
     epochs = equal_epochs(plan, records.values(), uniform.values()) if scratch else 0
     total += len(scratch) * epochs * plan.steps_per_epoch
     for name, (architecture, unit_masks) in scratch.items():
         active[name] = unit_masks
         own = scratch_config(main, settings, architecture, epochs, name)
-        records[name] = train(own, folder / name, data, progress=_part(done, total))
+        records[name] = trained(name, own, _part(done, total))
         done += epochs * plan.steps_per_epoch
     summary = front_record(Trained(records, active, steps, plan, table))
     record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
     return record
+
+
+def _trained(
+    folder: pathlib.Path,
+    data: Dataset,
+    name: str,
+    config: ConfigDict,
+    shown: Progress,
+    **start: Any,
+) -> dict[str, Any]:
+    """Trains one of the runs; its name is in the message if it is stopped."""
+    try:
+        return train(config, folder / name, data, progress=shown, **start)
+    except Stopped as error:
+        raise Stopped(f"{name}: {error}") from error
 
 
 def _part(before: int, total: int) -> Progress:

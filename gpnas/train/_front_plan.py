@@ -17,14 +17,12 @@ from gpnas.errors import UserError, check_choice
 from gpnas.methods import fields_of
 from gpnas.train._config import check_config
 from gpnas.train._elastic import active_network
+from gpnas.train._front_folder import LAYERS, make_folder
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._rebuild import Rebuild
-from gpnas.train._workdir import check_workdir
 
 _FIRST = 0.1  # fraction of the main run before the network shrinks
 _LATENCY = "latency_ms"  # value of `front_by`
-_SETTINGS = "settings.json"  # of the front, in its folder
-_KEPT = ("front", "front_by", "branch_epochs")  # fields that a resumed front cannot change
 _REST = 0.25  # fraction of the time between two levels with constant cost
 
 
@@ -83,6 +81,8 @@ def split_config(config: ConfigDict) -> tuple[FrontSettings, ConfigDict]:
             raise UserError(name, True, "False with elastic=False, which builds no other networks")
     if settings.branch_epochs < 1:
         raise UserError("branch_epochs", settings.branch_epochs, "1 or more")
+    if run.train.keep_epochs:
+        raise UserError("train.keep_epochs", run.train.keep_epochs, "(): front determines them")
     for name in sorted({"curve", "cost", "table"} & {*run.method}):
         raise UserError(f"method.{name}", run.method[name], "none: front and front_by determine it")
     needed = {"curve", "floor", "table"} if settings.front_by == _LATENCY else {"curve"}
@@ -91,25 +91,11 @@ def split_config(config: ConfigDict) -> tuple[FrontSettings, ConfigDict]:
     return settings, run
 
 
-def check_same_front(settings: FrontSettings, folder: pathlib.Path) -> None:
-    """Checks that a resumed front has the levels and branches with which it began.
-
-    Raises:
-      UserError: For the first field that differs.
-    """
-    path = folder / _SETTINGS
-    known = read_json(path, "workdir", "fields of a front") if path.exists() else {}
-    for field, value in known.items():
-        here = list(settings.front) if field == "front" else getattr(settings, field)
-        if here != value:
-            allowed = f"{value!r}, as the front in {folder} began; or another workdir"
-            raise UserError(field, here, allowed)
-
-
-def write_settings(settings: FrontSettings, folder: pathlib.Path) -> None:
-    """Writes the fields that `check_same_front` compares."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / _SETTINGS, {field: getattr(settings, field) for field in _KEPT})
+def run_names(settings: FrontSettings) -> list[str]:
+    """Returns the names of the folders of a front's runs."""
+    kinds = ["level", *(["uniform"] if settings.baselines else [])]
+    kinds += ["retrained"] if settings.retrain else []
+    return ["main", *(f"{kind}-{level:g}" for kind in kinds for level in settings.front)]
 
 
 def relative_levels(
@@ -118,7 +104,8 @@ def relative_levels(
     """Returns the levels as fractions of the full cost; latencies of layers are measured.
 
     Raises:
-      UserError: If a latency is out of the range of the network's.
+      UserError: If a latency is out of the range of the network's, or a table in the folder is
+        that of another network.
     """
     if settings.front_by != _LATENCY:
         return settings.front, None
@@ -126,11 +113,12 @@ def relative_levels(
     plan = make_plan(probe, data)
     model = plan.supernet.costs
     assert model is not None
-    if not config.resume:  # otherwise the main run checks it, with its own config
-        check_workdir(folder / "main", config)
-    path = folder.absolute() / "layers.json"
+    path = folder.absolute() / LAYERS
     if path.exists():
-        table = read_json(path, "workdir", "latencies of layers")
+        allowed = "latencies of this network's layers, or no such file: they are then measured"
+        table = read_json(path, "workdir", allowed)
+        if not {layer.key for layer in model.layers} <= table.keys():
+            raise UserError("workdir", str(path), allowed)
     else:
         table = units.measure_layers(model)
     whole = float(units.total_latency(model, {}, table))
@@ -139,9 +127,12 @@ def relative_levels(
     fewest = {n: np.arange(k) < counts[n] for n, k in model.sizes.items()}
     least = float(units.total_latency(model, fewest, table))
     if not least <= settings.front[-1] <= settings.front[0] <= whole:
-        allowed = f"milliseconds from {least:.4g}, of the fewest units, to {whole:.4g}, of all"
+        allowed = (
+            f"milliseconds from {least:.4g}, of the fewest units, to {whole:.4g}, of all, as"
+            " measured now"
+        )
         raise UserError("front", settings.front, allowed)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(path, table)
     config.method.table = str(path)
     return tuple(level / whole for level in settings.front), table

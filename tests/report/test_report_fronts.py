@@ -109,6 +109,19 @@ def test_the_table_has_what_a_reader_chooses_by(tmp_path):
     ]
 
 
+def test_a_front_by_parameters_is_shown_against_parameters(tmp_path):
+    record = content()
+    record["config"]["front_by"] = "params"
+    front = front_of(write(tmp_path / "front", record))
+    assert [column.label for column in front.table.columns][1:4] == [
+        "MACs", "parameters", "of the whole"
+    ]  # fmt: skip
+    assert cells(front.table)[1][1:4] == ["64,000", "10,000", "50.0 %"]
+    first, _, other = report.figures(report.summarise(front.loaded))
+    assert first.heading == "Error against parameters" and "network's parameters." in first.caption
+    assert other.heading == "Error against MACs and latency"
+
+
 def test_a_front_without_exports_has_neither_latency_nor_files(tmp_path):
     front = front_of(write(tmp_path / "front", content(uniform=False), exported=False))
     labels = [column.label for column in front.table.columns]

@@ -52,6 +52,18 @@ class Mean(nn.Module):
         return nn.Dense(self.num_classes)(x / self.width)
 
 
+class Normalized(nn.Module):
+    first: int = 16
+    summed: int = 12
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.relu(nn.Dense(self.first)(images.reshape(len(images), -1)))
+        x = nn.LayerNorm()(nn.Dense(self.summed)(x))
+        return nn.Dense(self.num_classes)(x)
+
+
 class Hidden(nn.Module):
     num_classes: int = 10
 
@@ -178,6 +190,17 @@ def test_networks_of_other_libraries(name, recipe, digits, tmp_path):
     shapes = [leaf.shape for leaf in jax.tree.leaves(make_plan(config, digits).variables)]
     variables = load_run(tmp_path / "run").variables
     assert [leaf.shape for leaf in jax.tree.leaves(variables)] == shapes
+
+
+@pytest.mark.slow
+def test_units_under_layer_norm_stay_and_others_shrink(recipe, digits, tmp_path):
+    """LayerNorm divides by the number of its units, so they are not pruned."""
+    elastic, plain = (
+        train(recipe("Normalized", elastic=on), tmp_path / str(on), digits) for on in (True, False)
+    )
+    assert elastic["compilations"] > 1
+    assert elastic["architecture"] == plain["architecture"]
+    assert elastic["architecture"]["fields"] == {"first": 4, "summed": 12, "num_classes": 10}
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from gpnas import deploy, units
 from gpnas.errors import UserError
 from gpnas.methods.development_cost import cost_schedule
 from gpnas.train import front_config, load_run, train_front
+from gpnas.train._front_folder import write_settings
 from gpnas.train._front_plan import (
     FrontSettings,
     level_epochs,
@@ -160,12 +161,42 @@ def test_an_interrupted_front_goes_on_to_the_same_record(made, recipe, stop_at, 
     assert differ == {"config", "uniform"}  # of these, only `made` has some
 
 
-@pytest.mark.parametrize("field, value", [("front", (1.0, 0.2)), ("branch_epochs", 2)])
-def test_a_resumed_front_keeps_its_levels_and_branches(recipe, tmp_path, digits, field, value):
-    (tmp_path / "settings.json").write_text('{"front": [1.0, 0.25], "branch_epochs": 1}')
-    config = recipe(**{"front": LEVELS, field: value, "resume": True})
-    with pytest.raises(UserError, match=f"^{field}: got .*, as the front in .* began"):
+@pytest.mark.parametrize(
+    "field, value", [("front", (1.0, 0.2)), ("branch_epochs", 2), ("train.epochs", 6)]
+)
+def test_a_resumed_front_has_the_settings_of_its_beginning(recipe, tmp_path, digits, field, value):
+    write_settings(tmp_path, recipe(front=LEVELS))
+    config = recipe(front=LEVELS, resume=True, baselines=True)
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=f"^{field}: got .*, as the run in .* began"):
         train_front(config, tmp_path, digits)
+
+
+@pytest.mark.parametrize("name", ["settings.json", "front.json", "front.html", "level-0.25"])
+def test_files_of_others_are_kept(recipe, tmp_path, digits, name):
+    path = tmp_path / (f"{name}/record.json" if name.startswith("level") else name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(UserError, match="^workdir: got .*this one has .*json|html"):
+        train_front(recipe(front=LEVELS), tmp_path, digits)
+    assert path.read_text() == "mine"
+    assert {one for one in tmp_path.rglob("*") if one.is_file()} == {path}
+
+
+def test_a_folder_that_cannot_be_made_and_settings_of_others(recipe, tmp_path, digits):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="^workdir: got .*a folder that can be written"):
+        train_front(recipe(front=LEVELS), tmp_path / "file", digits)
+    (tmp_path / "settings.json").write_text('{"editor": 1}')
+    with pytest.raises(UserError, match="^workdir: got .*settings.json"):
+        train_front(recipe(front=LEVELS, resume=True), tmp_path, digits)
+
+
+def test_latencies_of_another_network_are_refused(recipe, tmp_path, digits):
+    (tmp_path / "layers.json").write_text('{"x": 1}')
+    with pytest.raises(UserError, match="^workdir: got .*layers.json"):
+        train_front(recipe(front=(0.1,), front_by="latency_ms"), tmp_path, digits)
+    assert (tmp_path / "layers.json").read_text() == '{"x": 1}'
 
 
 NET = """
@@ -259,6 +290,9 @@ def test_training_costs_are_those_of_main_run_and_branches(made):
         ("method.curve", {"method": {"curve": ((0.0, 1.0), (1.0, 0.5))}}),
         ("method.name", {"method": {"name": "rigl", "density": 0.5}}),
         ("method.every", {"method": {"every": 20}}),
+        ("train.keep_epochs", {"train": {"keep_epochs": (1,)}}),
+        ("train.init_from", {"train": {"init_from": "missing"}}),
+        ("elastic_round_to", {"elastic_round_to": 0}),
     ],
 )
 def test_bad_fields_are_told_before_anything_is_written(recipe, digits, tmp_path, field, settings):
