@@ -21,7 +21,7 @@ from gpnas.commandline import no_arguments, start
 from gpnas.commands.benchmarks import MEASUREMENTS, Missing, Options
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
-from gpnas.records import append_line
+from gpnas.records import append_line, make_folder
 
 _ONLY = flags.DEFINE_list("only", [], "Names of measurements; all if empty.")
 _OUTPUT = flags.DEFINE_string("output", "results/benchmark.jsonl", "File to append the lines to.")
@@ -36,10 +36,7 @@ def main(argv: Sequence[str]) -> None:
         if name not in MEASUREMENTS:
             raise UserError("only", name, ", ".join(MEASUREMENTS))
     output = pathlib.Path(_OUTPUT.value)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError("output", str(output), f"a file in a folder ({error.strerror})") from error
+    make_folder(output.parent, "output")
     configs = {
         name: importlib.import_module(f"gpnas.configs.{name}").get_config
         for name in ("development", "front", "rigl", "serene", "sparse_vd")

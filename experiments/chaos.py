@@ -21,7 +21,7 @@ from absl import flags
 from gpnas.commandline import no_arguments, start
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
-from gpnas.records import append_line
+from gpnas.records import append_line, make_folder
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _ONLY = flags.DEFINE_list("only", [], "Names of faults; all if empty.")
@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
     if _KILLS.value is not None and _KILLS.value < 1:
         raise UserError("kills", _KILLS.value, "1 or more")
     output = pathlib.Path(_OUTPUT.value)
+    make_folder(output.parent, "output")
     for name in _ONLY.value or FAULTS:
         fault, usual = FAULTS[name]
         begun = time.monotonic()
@@ -52,7 +53,6 @@ def main(argv: Sequence[str]) -> None:
         details = found.pop("details") | {"seconds": round(time.monotonic() - begun, 1)}
         line = found | {"seed": _SEED.value} | provenance() | {"details": details}
         print(json.dumps(line, ensure_ascii=False), flush=True)
-        output.parent.mkdir(parents=True, exist_ok=True)
         append_line(output, line)
 
 

@@ -30,7 +30,7 @@ from ml_collections import config_flags
 
 from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.errors import UserError
-from gpnas.records import read_json, write_bytes, write_json
+from gpnas.records import make_folder, read_json, write_bytes, write_json
 from gpnas.report import architecture_figure
 from gpnas.search import History, Trial, exhausted, storage, value
 from gpnas.search.build import Search, build_search
@@ -126,10 +126,7 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     plan = build_search(settings, _weights())  # checked before writing
     folder = pathlib.Path(str(_WORKDIR.value))
     _check_folder(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError("workdir", str(folder), f"a folder ({error.strerror})") from error
+    make_folder(folder, "workdir")
     url = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
     kept = storage.open_study(url, _NAME.value, plan.objectives, settings, maximised=plan.maximised)
     if dead := storage.wait_for_stale_trials(kept):

@@ -25,6 +25,25 @@ def cache_home() -> pathlib.Path:
     return (pathlib.Path(given) if given else pathlib.Path.home() / ".cache") / "gpnas"
 
 
+def make_folder(path: PathLike, field: str) -> None:
+    """Creates a folder, and its parents.
+
+    Args:
+      path: The folder.
+      field: The field or flag that chose it, for the message.
+
+    Raises:
+      UserError: If that is impossible.
+    """
+    try:
+        pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        allowed = f"a folder that can be written ({error.strerror})"
+        raise UserError(field, str(path), allowed) from error
+
+
 def parse_json(text: str | bytes) -> Any:
     """Parses a JSON document.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpnas._files import write_json
+from gpnas._files import make_folder, sealed, write_json
 from gpnas.errors import UserError
 from gpnas.train._workdir import check_same_run, check_workdir, read_about
 
@@ -45,23 +45,10 @@ def write_settings(folder: pathlib.Path, config: ConfigDict) -> None:
     """Writes the config that `check_front_folder` compares.
 
     Raises:
-      UserError: As `make_folder`.
+      UserError: If the folder cannot be created.
     """
-    make_folder(folder)
-    write_json(folder / _SETTINGS, _description(config))
-
-
-def make_folder(folder: pathlib.Path) -> None:
-    """Creates a folder.
-
-    Raises:
-      UserError: If that is impossible.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        allowed = f"a folder that can be written ({error.strerror})"
-        raise UserError("workdir", str(folder), allowed) from error
+    make_folder(folder, "workdir")
+    write_json(folder / _SETTINGS, sealed(_description(config)))
 
 
 @contextlib.contextmanager

@@ -11,13 +11,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas import units
-from gpnas._files import read_json, write_json
+from gpnas._files import make_folder, read_json, write_json
 from gpnas.data import Dataset
 from gpnas.errors import UserError, check_choice
 from gpnas.methods import fields_of
 from gpnas.train._config import check_config
 from gpnas.train._elastic import active_network
-from gpnas.train._front_folder import LAYERS, make_folder
+from gpnas.train._front_folder import LAYERS
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._rebuild import Rebuild
 
@@ -132,7 +132,7 @@ def relative_levels(
             " measured now"
         )
         raise UserError("front", settings.front, allowed)
-    make_folder(folder)
+    make_folder(folder, "workdir")
     write_json(path, table)
     config.method.table = str(path)
     return tuple(level / whole for level in settings.front), table

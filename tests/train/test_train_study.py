@@ -183,7 +183,7 @@ def test_killed_and_started_again(small, runs, tmp_path, stop_at, digits):
         arm.train.epochs = 2
     with stop_at(20):
         run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
-    assert not (tmp_path / "r").exists()
+    assert not [*(tmp_path / "r").rglob("*.jsonl")]
     lines = (tmp_path / "w/small/dense-seed0/metrics.jsonl").read_text()
     path = run_study(config, str(tmp_path / "w"), str(tmp_path / "r"))
     assert (tmp_path / "w/small/dense-seed0/metrics.jsonl").read_text().startswith(lines)
@@ -220,6 +220,13 @@ def test_what_is_refused_before_anything_runs(field, change, small, runs, tmp_pa
     assert caught.value.field == field
     assert not runs
     assert not list(tmp_path.iterdir())
+
+
+def test_results_that_cannot_be_written_are_refused_before_anything_runs(small, runs, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="^results: got .*a folder that can be written"):
+        run_study(small(), tmp_path / "w", tmp_path / "file", lambda: False)
+    assert not runs and not (tmp_path / "w").exists()
 
 
 def test_an_arm_keeps_its_own_optimizer(small):
