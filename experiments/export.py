@@ -16,7 +16,7 @@ from absl import flags
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy import OPSET, export
 from gpnas.errors import UserError
-from gpnas.records import append_line
+from gpnas.records import append_line, make_folder
 from gpnas.report import export_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
@@ -39,11 +39,16 @@ def main(argv: Sequence[str]) -> None:
     if not _SECONDS.value >= 0:
         raise UserError("seconds", _SECONDS.value, "0 or more")
     workdir = pathlib.Path(str(_WORKDIR.value))
+    records = _RECORDS.value and pathlib.Path(_RECORDS.value)
+    if records and records.suffix != ".jsonl":
+        raise UserError("records", str(records), "a file of lines, NAME.jsonl")
+    if records:
+        make_folder(records.parent, "records")
     report = export.export_run(
         workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _SECONDS.value, _OPSET.value
     )
-    if _RECORDS.value:
-        append_line(pathlib.Path(_RECORDS.value), report)
+    if records:
+        append_line(records, report)
     print(export_table(report).to_text())
     print(workdir / "export" / "export.json")
 

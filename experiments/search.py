@@ -136,6 +136,8 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
 
 def _check_folder(folder: pathlib.Path) -> None:
     """Checks that the folder contains no training run and no search of another name."""
+    if "?" in str(folder.absolute()):  # begins the options in the address of a database
+        raise UserError("workdir", str(folder), "a path without '?'")
     for name in ("metrics.jsonl", "config.json"):
         if (folder / name).exists():
             raise UserError("workdir", str(folder), f"a folder without a training run ({name})")
@@ -144,6 +146,10 @@ def _check_folder(folder: pathlib.Path) -> None:
         arm = read_json(record, "workdir", "a folder with an undamaged record.json").get("arm")
         if arm != _NAME.value:
             raise UserError("name", _NAME.value, f"{arm!r}, of the search in {folder}")
+    begun = bool(_STORAGE.value) or (folder / "search.db").exists()
+    for name in () if begun else ("history.json", "record.json", "drawings", "artifacts"):
+        if (folder / name).exists():
+            raise UserError("workdir", str(folder), f"a new folder, or that of a search ({name})")
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ from gpnas import train, units
 from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.errors import UserError
 from gpnas.models import Model
+from gpnas.plugins import call_user
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Of a run.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _NETWORK = flags.DEFINE_string("network", None, "Name of a network, or module:class of your own.")
 _INPUTS = flags.DEFINE_list("inputs", ["28", "28", "1"], "Shape of one input of --network.")
+_TAKEN = "the shape of an input that the network takes"
 _CLASSES = flags.DEFINE_integer("classes", 10, "Number of outputs of --network.")
 
 
@@ -38,7 +40,10 @@ def main(argv: Sequence[str]) -> None:
         names = [name for name, _ in given]
         raise UserError("summary", names, "one of --config, --workdir, --network")
     model, variables, inputs = given[0][1]()
-    layers, others = units.layer_summaries(model.infer, variables, inputs)
+    shape = ",".join(map(str, inputs.shape[1:]))
+    layers, others = call_user(
+        "inputs", shape, _TAKEN, units.layer_summaries, model.infer, variables, inputs
+    )
     rows = [_row(layer) for layer in layers]
     if others:
         rows.append(["products of activations", "", "", f"{others:,}", "", ""])
@@ -68,10 +73,16 @@ def _of_network() -> tuple[Model, Any, Any]:
         shape = tuple(int(size) for size in _INPUTS.value)
     except ValueError as error:
         raise UserError("inputs", ",".join(_INPUTS.value), "whole numbers") from error
+    if min(shape, default=1) < 1:
+        raise UserError("inputs", ",".join(_INPUTS.value), "sizes of 1 or more")
+    if _CLASSES.value < 1:
+        raise UserError("classes", _CLASSES.value, "1 or more")
     config = train.base().model
     config.name = _NETWORK.value
     model = train.build_model(config, _CLASSES.value)
-    return model, model.init(jax.random.key(0), jnp.zeros((1, *shape))), jnp.zeros((1, *shape))
+    one, text = jnp.zeros((1, *shape)), ",".join(_INPUTS.value)
+    variables = call_user("inputs", text, _TAKEN, model.init, jax.random.key(0), one)
+    return model, variables, one
 
 
 def _row(layer: units.LayerSummary) -> list[str]:

@@ -104,7 +104,7 @@ def _forget_arguments(optimizer: Any, name: str) -> None:
     if not isinstance(arguments, ConfigDict) or name == optimizer.name:
         return
     known = _of_optimizer(name)
-    for field in [field for field in arguments if known and field not in known]:
+    for field in [field for field in arguments if field not in known]:
         del arguments[field]
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gpnas.masks import tree
@@ -72,9 +73,9 @@ def sparsify(
       `optax.MultiSteps(sparsify(tx, …), n)`.
 
     Raises:
-      ValueError: If `transform` is not a mask transform; on init, if the optimizer's moments do not
-        have the structure of the params, or if it accumulates gradients; on update, if `params` is
-        missing or the shapes of gradients differ from theirs.
+      ValueError: If `transform` is no mask transform, `tx` no optimizer, or `key` no key; on init,
+        if the optimizer's moments do not have the structure of the params, or if it accumulates
+        gradients; on update, if `params` is missing or the shapes of gradients differ from theirs.
     """
     if not isinstance(transform, MaskTransform):
         hint = "; of a method, `methods.mask_transform(method)`"
@@ -82,6 +83,12 @@ def sparsify(
             f"sparsify: got {type(transform).__name__}, allowed: a MaskTransform"
             + (hint if hasattr(transform, "transform") else "")
         )
+    if not hasattr(tx, "init"):
+        raise ValueError(
+            f"sparsify: got {tx!r:.60}, allowed: an optimizer, such as optax.adam(1e-3)"
+        )
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise ValueError(f"sparsify: got {key!r:.60}, allowed: a key, such as jax.random.key(0)")
     tx = optax.with_extra_args_support(tx)
     impl = jax.random.key_impl(key)
 

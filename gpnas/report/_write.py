@@ -11,6 +11,8 @@ from gpnas.report._read import Loaded
 from gpnas.report._summarise import summarise
 from gpnas.report._table import Table
 
+_MADE_HERE = b'<meta name="generator" content="gpnas.report">'
+
 
 def text_table(loaded: Loaded) -> str:
     """Returns the result table as aligned plain text, with the unfinished runs below.
@@ -81,6 +83,8 @@ def write(
     _check_parent("output", output)
     if output.is_dir():
         raise UserError("output", str(output), "a file, not a directory")
+    if output.is_file() and output.stat().st_size and _MADE_HERE not in output.read_bytes():
+        raise UserError("output", str(output), "a new file, or a page of gpnas to replace")
     files = {output: _page.render(loaded, title, output.parent).encode()}
     if figures_dir is not None:
         folder = Path(figures_dir)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from gpnas import plugins
@@ -15,7 +16,7 @@ from gpnas._files import PathLike, tuples
 from gpnas.data import Dataset
 from gpnas.errors import UserError, check_choice
 from gpnas.search._config import check_search, check_trained, is_table
-from gpnas.search._history import History, Propose, minimised
+from gpnas.search._history import History, Proposal, Propose, minimised
 from gpnas.search._jobs import Recipe
 from gpnas.search._outcome import FAILURES
 from gpnas.search._run import EvaluateAll, each, randomness
@@ -104,6 +105,8 @@ def _with_training(settings: Mapping[str, Any], folder: PathLike | None) -> Sear
         raise UserError("space", settings["space"], ", ".join(known))
     check_trained(settings)
     check_integers(settings, {"steps": 0, "together": 1})
+    if augment := settings["data"].get("augment"):
+        raise UserError("data.augment", augment, "'': a search trains without augmentation")
     network, recipe = settings["network"], settings["training"]
     fields = plugins.check_settings("network", settings["space"], make, network, _FOR_A_SPACE)
     recipe = Recipe(**plugins.check_settings("training", "a search", Recipe, recipe, ()))
@@ -216,7 +219,20 @@ def build_strategy(space: Space, objectives: Sequence[str], settings: Mapping[st
     if not callable(propose):
         allowed = f"a function that returns `(history, rng) → proposal`, not {propose!r}"
         raise UserError("strategy.name", name, allowed)
-    return propose
+    return _checked(name, propose) if name not in STRATEGIES else propose
+
+
+def _checked(name: str, propose: Propose) -> Propose:
+    """Checks the proposals of a user's strategy."""
+
+    def checked(history: History, rng: np.random.Generator) -> Proposal | None:
+        allowed = "a strategy that returns a Proposal, or None to wait"
+        found = plugins.call_user("strategy.name", name, allowed, propose, history, rng)
+        if found is not None and not isinstance(found, Proposal):
+            raise UserError("strategy.name", name, f"{allowed}; not {found!r:.100}")
+        return found
+
+    return checked
 
 
 def _check_strategy(name: str, make: Any) -> None:

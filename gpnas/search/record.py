@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gpnas._files import PathLike, append_line, read_lines
+from gpnas._files import PathLike, append_line, make_folder, read_lines
+from gpnas.errors import explained
 from gpnas.provenance import provenance
 from gpnas.search import pareto
 from gpnas.search._config import search_key
@@ -59,8 +60,10 @@ def append_missing(
       TooManyFailures: As a search; the message names arm and seed.
     """
     path = pathlib.Path(path)
-    done = {settings_key(record["config"]) for record in read_lines(path)}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    kinds = KeyError, AttributeError, TypeError, ValueError
+    with explained("results", str(path), "records of searches", *kinds):
+        done = {settings_key(record["config"]) for record in read_lines(path)}
+    make_folder(path.parent, "results")
     for arm, settings in searches:
         if settings_key(settings) not in done:
             with naming_arm(arm, settings["seed"]):

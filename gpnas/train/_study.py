@@ -15,7 +15,7 @@ from gpnas._files import PathLike, append_line, make_folder, read_lines, records
 from gpnas._locks import locked
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
-from gpnas.errors import UserError, check_choice
+from gpnas.errors import UserError, check_choice, explained
 from gpnas.sections import check_section
 from gpnas.train._config import check_config, config_key
 from gpnas.train._load_data import load_data
@@ -249,4 +249,5 @@ def run_key(config: Mapping[str, Any]) -> str:
 
 
 def _done(path: pathlib.Path) -> set[str]:
-    return {run_key(record["config"]) for record in read_lines(path)}
+    with explained("results", str(path), "records of a study", KeyError, AttributeError):
+        return {run_key(record["config"]) for record in read_lines(path)}

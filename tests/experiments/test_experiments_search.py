@@ -79,6 +79,8 @@ def test_mistakes_are_one_line_and_exit_2(run, tmp_path, arguments, message):
         ("metrics.jsonl", "", "workdir: got .*, allowed: a folder without a training run"),
         ("record.json", '{"arm": "other"}', "name: got 'search', allowed: 'other', of the search"),
         ("record.json", "{", "workdir: got .*record.json"),
+        ("history.json", "mine", "workdir: got .*a new folder, or that of a search"),
+        ("drawings", "mine", "workdir: got .*a new folder, or that of a search"),
     ],
 )
 def test_a_folder_of_something_else_is_left_alone(run, tmp_path, name, content, message):

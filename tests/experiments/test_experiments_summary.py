@@ -27,5 +27,11 @@ def test_a_table_of_a_network_of_ones_own(python, tmp_path):
     assert cells[2] == ["first", "bias 8, kernel 3×3×1×8", "80", "2,592", "8 of 8", "72 (100.0%)"]
     assert cells[3] == ["last", "bias 3, kernel 8×3", "27", "24", "–", "24 (100.0%)"]
     assert cells[5] == ["total", "107", "2,616", "8 of 8", "96 (100.0%)"]
+    for flag, field in (
+        ("--inputs=0,28,1", "inputs"), ("--inputs=2,2,1", "inputs"), ("--classes=0", "classes")
+    ):  # fmt: skip
+        done = python(*call, "--network=lenet5", flag, cwd=tmp_path)
+        assert done.returncode == 2 and done.stderr.startswith(f"{field}: got ")
+        assert done.stderr.count("\n") == 1
     done = python(*call, "--network=lenet5", "--workdir=runs", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("summary: got ['workdir', 'network']")

@@ -177,6 +177,7 @@ def test_fields_of_ones_own_task_and_optimizer_and_the_mapping_of_names(parse, t
         "from gpnas.train import Task\n"
         "def focal(model: Model, gamma: float = 2.0) -> Task: ...\n"
         "def slow(learning_rate, factor: float = 0.5) -> optax.GradientTransformation: ...\n"
+        "def plain(learning_rate) -> optax.GradientTransformation: ...\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(tmp_path)
@@ -186,6 +187,8 @@ def test_fields_of_ones_own_task_and_optimizer_and_the_mapping_of_names(parse, t
             "--config.optimizer.arguments.factor=0.25",
             "--config.train.init_names={'Dense_0': 'encoder/first', 'Dense_2': ''}",
         )  # fmt: skip
+        plain = parse(CONFIG, WORKDIR, "--config.optimizer.name=gpnas_own_fields:plain")
+    assert plain.optimizer.arguments.to_dict() == {}  # without momentum
     assert config.task.gamma == 1.0 and config.optimizer.ema == 0.9
     assert config.optimizer.arguments.to_dict() == {"factor": 0.25}
     assert config.train.init_names.to_dict() == {"Dense_0": "encoder/first", "Dense_2": ""}

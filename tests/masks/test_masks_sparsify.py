@@ -509,6 +509,8 @@ def test_mistakes_are_refused_in_one_line():
     class Method:
         transform = ROLL
 
+    assert "an optimizer" in refusal(lambda: sparsify(optax.adam, ROLL, KEY))
+    assert "a key" in refusal(lambda: sparsify(ADAM, ROLL, 0))
     state = INSIDE.init(PARAMS)
     wide = jax.tree.map(lambda p: p[None], PARAMS)
     assert "methods.mask_transform" in refusal(lambda: sparsify(ADAM, Method(), KEY))

@@ -55,6 +55,16 @@ def test_mistakes_are_one_line_and_write_nothing(call, study, tmp_path, argument
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_of_others_is_kept_and_a_page_is_replaced(call, study, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("mine")
+    done = call(f"--inputs={study}", f"--output={page}")
+    assert done.returncode == 2 and done.stderr.startswith("output: got ")
+    assert page.read_text() == "mine"
+    page.unlink()
+    assert [call(f"--inputs={study}", f"--output={page}").returncode for _ in range(2)] == [0, 0]
+
+
 @pytest.mark.slow
 def test_it_needs_no_jax(tmp_path):
     code = "import sys, gpnas.report; sys.exit('jax' in sys.modules)"
@@ -87,8 +97,9 @@ def test_figures_are_byte_stable(make, tmp_path):
 
 def test_a_full_disk_leaves_the_page_that_was_there(make, tmp_path, no_room):
     path = make.records(tmp_path / "s" / "records.jsonl", [make.record()])
-    (tmp_path / "page.html").write_text("before")
+    before = '<meta name="generator" content="gpnas.report">before'
+    (tmp_path / "page.html").write_text(before)
     with no_room(1000), pytest.raises(OSError, match=r"File too large: '.*page\.html'"):
         report.write(report.read_runs([path]), tmp_path / "page.html")
-    assert (tmp_path / "page.html").read_text() == "before"
+    assert (tmp_path / "page.html").read_text() == before
     assert {p.name for p in tmp_path.iterdir()} == {"s", "page.html"}

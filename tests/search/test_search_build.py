@@ -90,6 +90,14 @@ def proposes_nothing(space):
     return None
 
 
+def fails(space):
+    return lambda history, rng: 1 / 0
+
+
+def proposes_tuples(space):
+    return lambda history, rng: (space.sample(rng), None)
+
+
 def accuracy(model) -> Task:
     """Classification, judged by a metric of which higher values are better."""
 
@@ -247,6 +255,7 @@ def test_cells_of_darts_are_what_is_chosen():
         ({"steps": -1}, "steps: got -1, allowed: a whole number, 0 or more"),
         ({"together": 0}, "together: got 0, allowed: a whole number, 1 or more"),
         ({"data__name": "nothing"}, "data.name: got 'nothing'"),
+        ({"data__augment": "flip_lr"}, "data.augment: got 'flip_lr', allowed: ''"),
     ],
 )
 def test_a_mistake_is_one_line(changed, message, tmp_path):
@@ -277,6 +286,15 @@ def test_what_a_users_code_raises_while_a_search_is_planned_is_one_line(
     with pytest.raises(UserError, match=f"{field}: got '{OWN}{own}', allowed: {message}") as raised:
         build_search(settings(**one), tmp_path)
     assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("own", ["fails", "proposes_tuples"])
+def test_a_users_strategy_that_fails_is_one_line(own, tmp_path):
+    one = {"space": OWN + "mine", "network": {}, "objectives": ("val_error",)}
+    search = build_search(settings(**one, strategy={"name": OWN + own}), tmp_path)
+    with pytest.raises(UserError, match="strategy.name: got .*returns a Proposal") as raised:
+        search.propose((), np.random.default_rng(0))
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -289,3 +289,13 @@ def test_a_full_disk_and_the_same_command_again(small, runs, tmp_path, no_room):
     for one, other in zip(again, whole, strict=True):
         assert key(one) == key(other) and one["metrics"] == other["metrics"]
         assert one["layers"] == other["layers"] and one["evaluations"] == other["evaluations"]
+
+
+@pytest.mark.parametrize("line", ['{"a": 1}', '{"config": 7}'])
+def test_lines_that_are_no_records_are_refused(line, small, runs, tmp_path):
+    path = tmp_path / "r" / "small" / "records.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{line}\n")
+    with pytest.raises(UserError, match="^results: got .*records of a study"):
+        run_study(small(), tmp_path / "w", tmp_path / "r", lambda: False)
+    assert not runs and path.read_text() == f"{line}\n"
