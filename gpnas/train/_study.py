@@ -85,7 +85,12 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     default = study("", {})
     default.arms = ConfigDict()
     check_section(config, default, "", ("arms",), (), "gpnas.train.study")
+    folders: dict[str, str] = {}
     for arm, own in config.arms.items():
+        if "/" in arm:
+            raise UserError("arms", arm, "a name without '/'")
+        if (other := folders.setdefault(arm.replace(" ", "-"), arm)) != arm:
+            raise UserError("arms", arm, f"a name whose folder is not that of {other!r}")
         check_config(own, f"arms.{arm}")
     for field, kind in (("densities", (int, float)), ("seeds", (int,))):
         values = tuple(config[field])

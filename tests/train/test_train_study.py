@@ -222,6 +222,15 @@ def test_what_is_refused_before_anything_runs(field, change, small, runs, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("names", [("a/../b",), ("a b", "a-b")])
+def test_each_arm_has_a_folder_of_its_own_in_the_study(names, small, tiny):
+    config = small()
+    for name in names:
+        config.arms[name] = tiny(name="dense")
+    with pytest.raises(UserError, match="^arms: got .*, allowed: a name "):
+        list(settings(config))
+
+
 def test_results_that_cannot_be_written_are_refused_before_anything_runs(small, runs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="^results: got .*a folder that can be written"):
