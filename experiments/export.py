@@ -16,7 +16,7 @@ from absl import flags
 from gpnas.commandline import no_arguments, start
 from gpnas.deploy import OPSET, export
 from gpnas.errors import UserError
-from gpnas.records import append_line, make_folder
+from gpnas.records import append_line, check_writable
 from gpnas.report import export_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
@@ -43,11 +43,12 @@ def main(argv: Sequence[str]) -> None:
     if records and records.suffix != ".jsonl":
         raise UserError("records", str(records), "a file of lines, NAME.jsonl")
     if records:
-        make_folder(records.parent, "records")
+        check_writable(records.parent, "records")
     report = export.export_run(
         workdir, _FORMATS.value, _NETWORK.value, _INT8.value, _SECONDS.value, _OPSET.value
     )
     if records:
+        records.parent.mkdir(parents=True, exist_ok=True)
         append_line(records, report)
     print(export_table(report).to_text())
     print(workdir / "export" / "export.json")

@@ -25,23 +25,47 @@ def cache_home() -> pathlib.Path:
     return (pathlib.Path(given) if given else pathlib.Path.home() / ".cache") / "gpnas"
 
 
+@contextlib.contextmanager
+def writing_to(folder: PathLike, field: str) -> Iterator[None]:
+    """Converts errors of writing to a folder, in the block, to one line.
+
+    Args:
+      folder: The folder.
+      field: The field or flag that chose it, for the message.
+
+    Raises:
+      UserError: If the block raises `OSError`.
+      OSError: If the disk is full or fails.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        allowed = f"a folder that can be written ({error.strerror})"
+        raise UserError(field, str(folder), allowed) from error
+
+
 def make_folder(path: PathLike, field: str) -> None:
-    """Creates a folder, and its parents.
+    """Creates a folder, and its parents; raises as `writing_to`."""
+    with writing_to(path, field):
+        pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def check_writable(path: PathLike, field: str) -> None:
+    """Checks that a folder exists or can be created; creates nothing.
 
     Args:
       path: The folder.
       field: The field or flag that chose it, for the message.
 
     Raises:
-      UserError: If that is impossible.
+      UserError: If a file is in its place, or its closest existing folder cannot be written.
     """
-    try:
-        pathlib.Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise
-        allowed = f"a folder that can be written ({error.strerror})"
-        raise UserError(field, str(path), allowed) from error
+    whole = pathlib.Path(path).absolute()
+    there = next(one for one in (whole, *whole.parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(field, str(path), "a folder that can be written")
 
 
 def parse_json(text: str | bytes) -> Any:

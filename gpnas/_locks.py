@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import logging
 
-from gpnas._files import NO_SPACE
+from gpnas._files import NO_SPACE, writing_to
 from gpnas.errors import UserError
 
 
@@ -35,15 +35,9 @@ def locked(
       UserError: If the file cannot be created; or locks are required and the file system has none.
       OSError: If the disk is full or fails.
     """
-    try:
+    with writing_to(path.parent, field):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise
-        raise UserError(
-            field, str(path.parent), f"a folder that can be written ({error.strerror})"
-        ) from error
     try:
         wait = f"a folder whose lock {path.name} another process frees within {seconds:.0f} s"
         _acquire(handle, path, field, seconds, allowed or wait, required)

@@ -2,6 +2,7 @@
 
 from gpnas._files import (
     append_line,
+    check_writable,
     make_folder,
     read_json,
     read_lines,
@@ -12,6 +13,6 @@ from gpnas._files import (
 )
 
 __all__ = [
-    "append_line", "make_folder", "read_json", "read_lines", "records_path", "sealed",
-    "write_bytes", "write_json",
+    "append_line", "check_writable", "make_folder", "read_json", "read_lines", "records_path",
+    "sealed", "write_bytes", "write_json",
 ]  # fmt: skip

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gpnas._jit_once import jit_once
 from gpnas.masks import tree
 from gpnas.masks._leaves import masked_leaves
 from gpnas.masks.axes import Axes, AxesTable, canonical, sides
@@ -96,7 +95,7 @@ def layers(masks: Any, axes: AxesTable | None = None) -> list[LeafSummary]:
     ]
 
 
-@functools.partial(jit_once, static_argnums=1)
+@functools.partial(jax.jit, static_argnums=1)
 def _counts(masks: Any, axes: tuple[tuple[str, Axes], ...]) -> dict[str, list[jax.Array]]:
     """Returns by leaf the numbers of active weights, inactive inputs and inactive outputs."""
     connected = units(masks, dict(axes))

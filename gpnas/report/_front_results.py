@@ -61,23 +61,23 @@ class FrontNetwork:
 
 def level_text(front: Front, level: float, unit: bool = True) -> str:
     """Returns a cost level as text with non-breaking spaces: `12.5 %`, or `2 ms`."""
-    in_ms = formatting.dig(front.record, "config", "front_by") == "latency_ms"
+    in_ms = _front_by(front) == "latency_ms"
     text = formatting.significant(level if in_ms else 100 * level)
     return f"{text}\N{NO-BREAK SPACE}{'ms' if in_ms else '%'}" if unit else text
 
 
-def _front_by(fronts: Sequence[Front]) -> str:
-    return str(formatting.dig(fronts[0].record, "config", "front_by") or "macs")
+def _front_by(front: Front) -> str:
+    return str(formatting.dig(front.record, "config", "front_by") or "macs")
 
 
 def size_of(fronts: Sequence[Front]) -> str:
     """Returns the size that is closest to the cost of a front: "params" or "macs"."""
-    return "params" if _front_by(fronts) == "params" else "macs"
+    return "params" if _front_by(fronts[0]) == "params" else "macs"
 
 
 def level_meaning(fronts: Sequence[Front]) -> str:
     """Describes the levels of a front: `relative to the whole network's MACs`."""
-    return _LEVELS.get(_front_by(fronts), "")
+    return _LEVELS.get(_front_by(fronts[0]), "")
 
 
 def members(fronts: Sequence[Front]) -> list[FrontNetwork]:

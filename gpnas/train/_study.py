@@ -11,7 +11,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from gpnas import _stop
-from gpnas._files import PathLike, append_line, make_folder, read_lines, records_path
+from gpnas._files import PathLike, append_line, check_writable, read_lines, records_path
 from gpnas._locks import locked
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
@@ -193,11 +193,12 @@ def run_group(
     study = group.configs[0].study
     runs = [f"{group.name}-seed{one.seed}".replace(" ", "-") for one in group.configs]
     folder, path = records_path(workdir, study).parent, records_path(results, study)
-    make_folder(path.parent, "results")
+    check_writable(path.parent, "results")
     try:
         records = train_replicas(group.configs, [folder / run for run in runs], group.data, stopped)
     except Diverged as error:
         raise Diverged(f"{', '.join(runs)}: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path, field="results"):  # the file itself, since other hosts may append
         done = _done(path)
         for record in records:

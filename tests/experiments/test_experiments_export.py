@@ -44,6 +44,14 @@ def test_it_exports_and_tells(python, run, tmp_path):
     [
         (["--workdir=nowhere"], "workdir: got 'nowhere', allowed: the folder of a run"),
         (["--workdir=nowhere", "--seconds=-1"], "seconds: got -1.0, allowed: 0 or more"),
+        (
+            ["--workdir=nowhere", "--records=nowhere/x.jsonl"],
+            "workdir: got 'nowhere', allowed: the",
+        ),
+        (
+            ["--workdir=nowhere", "--records=run.sh/x.jsonl"],
+            "records: got 'run.sh', allowed: a fold",
+        ),
         (["--workdir=nowhere", "--records=record.json"], "records: got 'record.json', allowed: a "),
         (["--workdir=nowhere", "--formats=pdf"], "formats: got 'pdf', allowed: onnx, stablehlo"),
     ],

@@ -26,6 +26,8 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
 #: Strategies with a single objective: each level has its own search, with an equal share of the
 #: budget.
 SINGLE = ("ASHA", "LaNAS")
+#: Searches whose children inherit weights and are trained for fewer epochs.
+INHERITING = ("LEMONADE",)
 _SPACE = "experiments.studies.front_rivals.space:widths"
 _ENDLESS = 10**6  # evaluations; the budget limits training FLOPs
 
@@ -49,7 +51,7 @@ def settings(context: Context, arm: str, seed: int, levels: Sequence[float]) -> 
             "steps": config.candidate_epochs * steps,
             "child_steps": child,
             "distil_steps": child // 4,
-            "inherit": arm == "LEMONADE",
+            "inherit": arm in INHERITING,
             "batch_size": config.front.train.batch_size,
             "learning_rate": context.scratch_rate,
             "momentum": optimizer.arguments.momentum,

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from ml_collections import ConfigDict
 
 from experiments.studies.front_rivals.growing import METHODS, OVERSHOOT
+from experiments.studies.front_rivals.searches import INHERITING
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
@@ -31,7 +32,6 @@ _ONLY_IN_TABLES = (
     "front, 14 epochs", "front, twice as long", "front, six networks", "uniform as long as six",
     "random growth", OVERSHOOT, "Torch-Pruning", UNIFORM,
 )  # fmt: skip
-_INHERITING = ("LEMONADE",)  # searches whose children are trained for fewer epochs
 _SIZE = (760.0, 420.0)
 _MARGINS = (58.0, 18.0, 14.0, 46.0)
 
@@ -194,7 +194,7 @@ def steps_table(records: Records, config: ConfigDict) -> Table | None:
 
 def _epochs(record: Mapping[str, Any], each: float) -> float | None:
     """Returns the epochs of a search in total; None if its record lacks them."""
-    missing = None if record["arm"] in _INHERITING else each * record["evaluations"]
+    missing = None if record["arm"] in INHERITING else each * record["evaluations"]
     return record.get("epochs", missing)
 
 
