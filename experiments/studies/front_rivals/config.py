@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
         "uniform as overshoot",
         "widths of pruning only", "widths of growing only", "widths of random units",
         "widths of equal shares", "random widths", "slimmable",
-        "random search", "NSGA-II", "LEMONADE", "ASHA", "LaNAS",
+        "random search", "weight sharing", "NSGA-II", "LEMONADE", "BULK & CUT", "ASHA", "LaNAS",
         "Torch-Pruning", "Torch-Pruning layerwise", "OTO",
     )  # fmt: skip
     config.only = ""  # comma-separated arms; all if empty
@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
     config.draws = 8  # random width vectors per level
     config.largest = (1.0, 0.5)  # costs of slimmable networks, chosen by the tuning seeds
     config.budgets = (1.0, 3.0, 10.0)  # of searches, in training FLOPs of one front
+    config.shared = 25  # random width vectors per level that share weights
     config.candidate_epochs = 4  # of a search's network from scratch
     config.child_epochs = 2  # of a network with inherited weights
     return config

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.benchmarks.measure import Missing, require
 from experiments.studies.front.run import FIELDS, LONG, chosen_rates
 from experiments.studies.front_rivals.growing import METHODS, OVERSHOOT, develop_each
 from experiments.studies.front_rivals.networks import (
@@ -19,9 +18,11 @@ from experiments.studies.front_rivals.networks import (
     train_flops,
     train_scratch,
 )
+from experiments.studies.front_rivals.peers import PEERS, installed, train_peer
 from experiments.studies.front_rivals.searches import STRATEGIES, run_search
 from experiments.studies.front_rivals.slimmable import train_slimmable
 from experiments.studies.front_rivals.space import random_widths, scaled, uniform_fraction
+from experiments.studies.front_rivals.weight_sharing import SHARING, train_shared
 from experiments.studies.study import Options
 from gpnas.errors import UserError
 from gpnas.provenance import provenance
@@ -38,14 +39,8 @@ _WIDTHS_OF: Mapping[str, tuple[str, bool]] = {
         ("random units", True), ("equal shares", True),
     )
 }  # fmt: skip
-_TORCH = ("Torch-Pruning", "Torch-Pruning layerwise")
-_OTO = "OTO"
-# The extra and packages of an arm. OTO imports a module that later versions of PyTorch do not have.
-_PEERS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(_TORCH, ("bench", "torch", "torch_pruning")),
-    _OTO: ("oto", "torch", "torch.onnx._globals", "only_train_once"),
-}
-TUNED = ("pruning only", "growing only", "slimmable", *_PEERS)  # tuned on the tuning seeds
+TUNED = ("pruning only", "growing only", "slimmable", *PEERS)  # tuned on the tuning seeds
+SEARCHES = (*STRATEGIES, SHARING)  # each with several budgets
 # Arms that share the settings of another one.
 _AS = dict.fromkeys(("random growth", "growing with exchange", "overshoot"), "growing only")
 
@@ -77,7 +72,7 @@ def run(config: ConfigDict, options: Options) -> None:
     path = options.results / config.study / "records.jsonl"
     context = _context(config, options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    arms = config.only.split(",") if config.only else _installed(config.arms)
+    arms = config.only.split(",") if config.only else installed(config.arms)
     tuned = [arm for arm in TUNED if arm in {_AS.get(name, name) for name in arms}]
     for seed, arm in itertools.product(config.tuning_seeds, tuned):
         for case in variants(config, arm, seed):
@@ -85,7 +80,7 @@ def run(config: ConfigDict, options: Options) -> None:
     for seed, arm in itertools.product(config.seeds, arms):
         if not options.stopped():
             case = chosen(read_lines(path), config, arm) or Case(arm, 0, context.scratch_rate)
-            for budget in sorted(config.budgets) if arm in STRATEGIES else (0.0,):
+            for budget in sorted(config.budgets) if arm in SEARCHES else (0.0,):
                 _once(context, case._replace(seed=seed, budget=float(budget)), path)
 
 
@@ -295,38 +290,6 @@ def _random_widths(context: Context, case: Case) -> dict[str, Any]:
     return _together(networks)
 
 
-def _installed(arms: Sequence[str]) -> list[str]:
-    """Returns the arms that can be run; says why others cannot."""
-    found = []
-    for arm in arms:
-        try:
-            _require(arm)
-        except Missing as error:
-            print(f"without {arm}: {error}", flush=True)
-        else:
-            found.append(arm)
-    return found
-
-
-def _require(arm: str) -> None:
-    if arm in _PEERS:
-        require(*_PEERS[arm])
-
-
-def _torch_pruning(context: Context, case: Case) -> dict[str, Any]:
-    _require(case.arm)
-    from experiments.studies.front_rivals.torch_front import train_torch_front
-
-    return train_torch_front(context, case.seed, case.rate, case.arm != _TORCH[0])
-
-
-def _oto(context: Context, case: Case) -> dict[str, Any]:
-    _require(case.arm)
-    from experiments.studies.front_rivals.torch_oto import train_oto
-
-    return train_oto(context, case.seed, case.rate)
-
-
 _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     "front's widths": _front_widths,
     "uniform as long": lambda context, case: _uniform(context, case, _FRONT),
@@ -340,9 +303,11 @@ _RUNS: Mapping[str, Callable[[Context, Case], dict[str, Any] | None]] = {
     **dict.fromkeys(_WIDTHS_OF, _other_widths),
     "random widths": _random_widths,
     "slimmable": lambda context, case: train_slimmable(context, case.seed, case.rate, case.largest),
-    **dict.fromkeys(_TORCH, _torch_pruning),
-    _OTO: _oto,
+    **dict.fromkeys(
+        PEERS, lambda context, case: train_peer(context, case.arm, case.seed, case.rate)
+    ),
     **dict.fromkeys(
         STRATEGIES, lambda context, case: run_search(context, case.arm, case.seed, case.budget)
     ),
+    SHARING: lambda context, case: train_shared(context, case.seed, case.budget),
 }

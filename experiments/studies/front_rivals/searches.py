@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 
 from experiments.studies.front_rivals.networks import (
@@ -12,14 +13,17 @@ from experiments.studies.front_rivals.networks import (
     train_flops,
     train_scratch,
 )
+from experiments.studies.front_rivals.space import Widths
 from gpnas.search import History, evaluated, storage, value
 from gpnas.search.build import build_search
 from gpnas.search.training import total_steps
 
+BULK_AND_CUT = "BULK & CUT"
 STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "random search": {"name": "random"},
     "NSGA-II": {"name": "nsga2", "population": 6},
     "LEMONADE": {"name": "lemonade", "first": 6},
+    BULK_AND_CUT: {"name": "bulk_and_cut"},
     "ASHA": {"name": "asha", "reduction": 4},
     "LaNAS": {"name": "lanas", "height": 3, "first": 6, "batch": 4},
 }
@@ -27,21 +31,38 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
 #: budget.
 SINGLE = ("ASHA", "LaNAS")
 #: Searches whose children inherit weights and are trained for fewer epochs.
-INHERITING = ("LEMONADE",)
+INHERITING = ("LEMONADE", BULK_AND_CUT)
+_FIRST, _BULK = 0.35, 0.40  # parts of BULK & CUT, as fractions of its evaluations
 _SPACE = "experiments.studies.front_rivals.space:widths"
 _ENDLESS = 10**6  # evaluations; the budget limits training FLOPs
 
 
-def settings(context: Context, arm: str, seed: int, levels: Sequence[float]) -> dict[str, Any]:
-    """Returns the settings of a search at some levels, for `build_search`."""
+def settings(
+    context: Context, arm: str, seed: int, levels: Sequence[float], flops: float
+) -> dict[str, Any]:
+    """Returns the settings of a search at some levels, for `build_search`.
+
+    Args:
+      context: Context of the study.
+      arm: One of `STRATEGIES`.
+      seed: Seed of the search.
+      levels: Costs of networks, as fractions of the whole network's.
+      flops: Training FLOPs of the search.
+    """
     config, strategy = context.config, dict(STRATEGIES[arm])
     optimizer, steps = config.front.optimizer, epoch_steps(context)
-    child = config.child_epochs * steps
+    child, network = config.child_epochs * steps, {"levels": tuple(levels)}
     if arm == "ASHA":
         strategy["budgets"] = (steps, config.candidate_epochs * steps)
+    if arm == BULK_AND_CUT:
+        mean = float(np.mean(levels)) * context.costs.macs(context.costs.whole)
+        children = flops / train_flops(context, mean, child)
+        strategy["first"] = max(round(_FIRST * children), 1)
+        strategy["bulk"] = max(round(_BULK * children), 1)
+        network["sampled"] = (min(levels),)
     return {
         "space": _SPACE,
-        "network": {"levels": tuple(levels)},
+        "network": network,
         "objectives": ("val_error",) if arm in SINGLE else ("val_error", "log_macs"),
         "reports": ("macs",),
         "strategy": strategy,
@@ -84,7 +105,8 @@ def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str
         if history is None:
             return None
         histories.append(history)
-        networks += _best_from_scratch(context, history, part, seed)
+        tried = [(t.architecture, value(t, "val_error")) for t in evaluated(history)]
+        networks += best_from_scratch(context, tried, part, seed)
     return {
         "evaluations": sum(len({t.architecture for t in evaluated(own)}) for own in histories),
         "networks": networks,
@@ -98,8 +120,10 @@ def _search(
     context: Context, arm: str, seed: int, levels: Sequence[float], flops: float
 ) -> History | None:
     """Continues a search and returns its longest beginning within a number of training FLOPs."""
-    own, name = settings(context, arm, seed, levels), arm.replace(" ", "-")
+    own, name = settings(context, arm, seed, levels, flops), arm.replace(" ", "-")
     at = f"-{levels[0]:g}" if arm in SINGLE else ""
+    if arm == BULK_AND_CUT:  # the times of its parts depend on the budget
+        at = f"-{flops:.4g}"
     place = folder(context, f"{name}{at}-{seed}")
     plan = build_search(own, place / "weights")
     place.mkdir(parents=True, exist_ok=True)
@@ -131,17 +155,22 @@ def total_flops(context: Context, history: History) -> float:
     return sum(train_flops(context, value(t, "macs"), value(t, "steps")) for t in trials)
 
 
-def _best_from_scratch(
-    context: Context, history: History, levels: Sequence[float], seed: int
+def best_from_scratch(
+    context: Context, tried: Sequence[tuple[Widths, float]], levels: Sequence[float], seed: int
 ) -> list[dict[str, Any]]:
-    """Trains the best networks of a search from scratch; a level may have none."""
-    past, networks = evaluated(history), []
-    whole = context.costs.macs(context.costs.whole)
+    """Trains the best networks of a search from scratch; a level may have none.
+
+    Args:
+      context: Context of the study.
+      tried: Widths and validation error of each network of the search.
+      levels: Costs, as fractions of the whole network's.
+      seed: Seed of the runs.
+    """
+    whole, networks = context.costs.macs(context.costs.whole), []
     for level in levels:
-        fitting = [trial for trial in past if value(trial, "macs") <= level * whole]
-        if not fitting:
-            continue
-        best = min(fitting, key=lambda trial: value(trial, "val_error"))
-        found = train_scratch(context, best.architecture, seed)
-        networks.append({"level": level, **found, "searched_error": value(best, "val_error")})
+        fitting = [one for one in tried if context.costs.macs(one[0]) <= level * whole]
+        if fitting:
+            widths, error = min(fitting, key=lambda one: one[1])
+            found = train_scratch(context, widths, seed)
+            networks.append({"level": level, **found, "searched_error": error})
     return networks

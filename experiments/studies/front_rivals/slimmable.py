@@ -63,7 +63,7 @@ def sandwich(model: Model, smallest: float = 0.25) -> Task:
         targets = jax.lax.stop_gradient(jax.nn.softmax(logits))
         total = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
         for fraction in (jnp.float32(smallest), *drawn):
-            with nn.intercept_methods(_narrow(fraction)):
+            with nn.intercept_methods(narrow(fraction_of_units(fraction))):
                 found = model.apply(variables, inputs, key)[0]
             total += optax.softmax_cross_entropy(found, targets).mean()
         return total, Aux(state, {"error": jnp.mean(jnp.argmax(logits, -1) != labels)})
@@ -71,8 +71,12 @@ def sandwich(model: Model, smallest: float = 0.25) -> Task:
     return plain._replace(loss=loss)
 
 
-def _narrow(fraction: jax.Array) -> Callable[..., Any]:
-    """Makes an interceptor that zeroes batch norms' outputs beyond a fraction of their units."""
+def narrow(kept: Callable[[str, int], jax.Array]) -> Callable[..., Any]:
+    """Makes an interceptor that zeroes the outputs of batch norms beyond their first units.
+
+    Args:
+      kept: `(name of the batch norm, its width) → number of units that are kept`.
+    """
 
     def intercept(
         call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext
@@ -81,10 +85,15 @@ def _narrow(fraction: jax.Array) -> Callable[..., Any]:
         if context.method_name != "__call__" or not isinstance(context.module, nn.BatchNorm):
             return found
         width = found.shape[-1]
-        active = jnp.arange(width) < jnp.maximum(jnp.round(fraction * width), 1)
+        active = jnp.arange(width) < kept(str(context.module.name), width)
         return jnp.where(active, found, 0)
 
     return intercept
+
+
+def fraction_of_units(fraction: jax.Array) -> Callable[[str, int], jax.Array]:
+    """Keeps a fraction of all widths, at least one unit each (see `narrow`)."""
+    return lambda name, width: jnp.maximum(jnp.round(fraction * width), 1)
 
 
 def train_slimmable(context: Context, seed: int, rate: float, largest: float) -> dict[str, Any]:

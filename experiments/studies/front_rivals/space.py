@@ -123,18 +123,23 @@ def next_kept(known: Mapping[int, float], limit: float) -> int | None:
 
 
 def widths(
-    image: tuple[int, int, int], classes: int, levels: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06)
+    image: tuple[int, int, int],
+    classes: int,
+    levels: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06),
+    sampled: tuple[float, ...] = (),
 ) -> Space:
     """The small convolutional network in all widths, for searches of small networks.
 
     A sampled network has random widths and the cost of one of the levels. A mutation multiplies the
-    widths of one or two layers by factors between 1/2 and 2.
+    widths of one or two layers by factors between 1/2 and 2; the move "grow" by factors above 1,
+    "cut" by factors below 1.
 
     Args:
       image: (height, width, channels).
       classes: Number of classes.
       levels: Decreasing target costs, as fractions of the whole network's MACs. Mutations stay
         between half the last and the first.
+      sampled: Costs of sampled networks; by default the levels.
     """
 
     def build(own: Any) -> ConvNet:
@@ -144,22 +149,26 @@ def widths(
     whole = linen(build(ConvNet.widths))
     costs = width_costs(whole, shapes(ConvNet.widths), image)
     limits = [level * costs.macs(costs.whole) for level in levels]
+    initial = [level * costs.macs(costs.whole) for level in sampled or levels]
 
     def cost(own: Widths) -> dict[str, float]:
         return {"macs": costs.macs(own), "log_macs": math.log2(costs.macs(own))}
 
     def sample(rng: np.random.Generator) -> Widths:
-        return random_widths(costs, limits[int(rng.integers(len(limits)))], rng)
+        return random_widths(costs, initial[int(rng.integers(len(initial)))], rng)
 
-    def mutate(own: Widths, rng: np.random.Generator) -> Widths:
+    def move(least: int, most: int, own: Widths, rng: np.random.Generator) -> Widths | None:
         for _ in range(_PATIENCE):
             factors = np.ones(len(own))
             layers = rng.choice(len(own), int(rng.integers(1, 3)), replace=False)
-            factors[layers] = 2 ** rng.uniform(-1, 1, len(layers))
+            factors[layers] = 2 ** rng.uniform(least, most, len(layers))
             child = _bounded(costs, factors * own)
             if child != own and limits[-1] / 2 <= costs.macs(child) <= limits[0]:
                 return child
-        return sample(rng)
+        return None
+
+    def mutate(own: Widths, rng: np.random.Generator) -> Widths:
+        return move(-1, 1, own, rng) or sample(rng)
 
     def neighbours(own: Widths) -> list[Widths]:
         near = [_bounded(costs, own + d * unit) for unit in np.eye(len(own)) for d in (-1, 1)]
@@ -172,8 +181,9 @@ def widths(
         del images
         return inherit(linen(build(parent)), linen(build(child)), variables, fresh, image)
 
+    moves = {"grow": functools.partial(move, 0, 1), "cut": functools.partial(move, -1, 0)}
     return Space(
-        sample, mutate, neighbours, encode, lambda own: None, None, cost, build, inherit=inherited
+        sample, mutate, neighbours, encode, lambda own: None, None, cost, build, moves, inherited
     )
 
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.front.run import FIELDS, LONG
 from experiments.studies.front_rivals.growing import OVERSHOOT
-from experiments.studies.front_rivals.searches import STRATEGIES
+from experiments.studies.front_rivals.run import SEARCHES
 from experiments.studies.front_rivals.tables import FRONT, PRUNING, UNIFORM, WIDTHS, Rows
 from gpnas.report import Cell, Column, Table, stats
 
@@ -79,7 +79,7 @@ def targets_table(known: Known) -> Table:
 
 def _hypervolumes(known: Known) -> Iterable[_Line]:
     most = max(known.config.budgets)
-    rivals = [f"{arm}, {most:g} ×" for arm in STRATEGIES]
+    rivals = [f"{arm}, {most:g} ×" for arm in SEARCHES]
     for rival in (*rivals, "slimmable"):
         ours, theirs = (
             {seed: one.hypervolume(known.reference) for seed, one in known.rows.get(n, {}).items()}

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.studies.front_rivals import STUDY, get_config, slimmable, space, tables, targets
+from experiments.studies.front_rivals import (
+    STUDY,
+    get_config,
+    slimmable,
+    space,
+    tables,
+    targets,
+    weight_sharing,
+)
 from experiments.studies.front_rivals.growing import costs_on_the_way
 from experiments.studies.front_rivals.networks import development
 from experiments.studies.front_rivals.run import run
-from experiments.studies.front_rivals.searches import SINGLE
+from experiments.studies.front_rivals.searches import BULK_AND_CUT, SINGLE
 from experiments.studies.study import Options
 from gpnas.errors import UserError
 from gpnas.models import ConvNet, linen
@@ -95,7 +103,8 @@ def test_a_fraction_of_a_slimmable_network_is_a_network_of_its_own(fraction):
     masks = {g.name: np.arange(g.size) < round(fraction * g.size) for g in groups.groups}
     small = resize(variables, variables, groups, masks)
     key = jax.random.key(2)
-    with nn.intercept_methods(slimmable._narrow(jnp.float32(fraction))):
+    first = slimmable.fraction_of_units(jnp.float32(fraction))
+    with nn.intercept_methods(slimmable.narrow(first)):
         masked = model(whole).apply(variables, X, key)[0]
     own = model(space.scaled(whole, fraction)).apply(small, X, key)[0]
     np.testing.assert_allclose(masked, own, atol=1e-4)
@@ -365,11 +374,13 @@ def test_numbers_of_channels_are_tried_until_one_meets_the_limit(power, level):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("arm", ["random search", "LEMONADE", "ASHA", "LaNAS"])
+@pytest.mark.parametrize("arm", ["random search", "LEMONADE", "BULK & CUT", "ASHA", "LaNAS"])
 def test_a_search_goes_on_from_budget_to_budget(study, arm):
     config, options = study(arm)
     if arm in SINGLE:  # each level has a share of the budget
         config.candidate_epochs, config.budgets = 2, (3.0, 6.0)
+    if arm == BULK_AND_CUT:  # a search of its own for each budget
+        config.budgets = (2.0, 6.0)
     run(config, options)
     small, large = told(options)
     assert (small["budget"], large["budget"]) == (*config.budgets,)
@@ -379,7 +390,49 @@ def test_a_search_goes_on_from_budget_to_budget(study, arm):
         assert [one["level"] for one in record["networks"]] == [*LEVELS]
     assert large["evaluations"] > small["evaluations"]
     for before, after in zip(small["networks"], large["networks"], strict=True):
-        assert after["searched_error"] <= before["searched_error"]
+        assert after["searched_error"] <= before["searched_error"] or arm == BULK_AND_CUT
+
+
+@given(st.integers(0, 10**6), st.sampled_from([("grow", 1), ("cut", -1)]))
+def test_moves_grow_or_cut_within_the_bounds(costs, seed, move):
+    (kind, sign), whole = move, costs.macs(costs.whole)
+    rng, own = np.random.default_rng(seed), space.widths(IMAGE, 10, sampled=(0.12,))
+    first = own.sample(rng)
+    assert 0.1 * whole <= costs.macs(first) <= 0.12 * whole
+    child = own.moves[kind](first, rng)
+    changes = np.subtract(child, first)
+    assert 1 <= sum(changes != 0) <= 2 and all(sign * changes >= 0)
+    assert 0.03 * whole <= costs.macs(child) <= 0.5 * whole
+
+
+@pytest.mark.exhaustive
+def test_networks_that_share_weights(study, costs):
+    config, options = study("weight sharing")
+    config.shared = 3
+    run(config, options)
+    for record, budget in zip(told(options), config.budgets, strict=True):
+        assert record["budget"] == budget and record["evaluations"] == 3 * len(LEVELS)
+        assert record["epochs"] > 1 and record["retrain_flops"] > 0
+        assert 0.5 < record["train_flops"] / (budget * record["train_flops_front"]) <= 1
+        for level, one in zip(LEVELS, record["networks"], strict=True):
+            assert one["level"] == level and one["relative_macs"] <= level
+            assert 0 < one["searched_error"] < 90
+
+
+def test_one_of_several_networks_is_trained(costs):
+    networks = ((2, 3, 4, 5), (3, 2, 5, 4))
+    whole = model((4, 5, 6, 7))
+    variables, batch = begun((4, 5, 6, 7)), (X, np.zeros(len(X), np.int32))
+    task = weight_sharing.one_of(whole, networks)
+    grads = jax.grad(lambda v, key: task.loss(v, batch, key)[0], allow_int=True)
+    seen = set()
+    for seed in range(8):
+        params = grads(variables, jax.random.key(seed))["params"]
+        norms = [np.asarray(params[name]["scale"]) for name in ("norm1", "norm2", "norm3", "norm4")]
+        used = tuple(int(np.flatnonzero(norm).max(initial=-1)) + 1 for norm in norms)
+        seen.add(min(networks, key=lambda own: sum(np.abs(np.subtract(own, used)))))
+        assert any(all(a <= b for a, b in zip(used, own, strict=True)) for own in networks)
+    assert seen == {*networks}
 
 
 def test_a_study_without_fronts_says_so(study, tmp_path):
