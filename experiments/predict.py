@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from gpnas.commandline import no_arguments, start
+from gpnas.commandline import check_unused, no_arguments, start
 from gpnas.deploy import predict
 from gpnas.errors import UserError
 
@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("top", _TOP.value, "a whole number of 1 or more")
     paths = predict.find_images([pathlib.Path(path) for path in _IMAGES.value or ()])
     if _FILE.value:
+        check_unused([_NETWORK], "no value beside --file, which has one network")
         predictor = predict.from_file(pathlib.Path(_FILE.value))
     else:
         predictor = predict.from_run(pathlib.Path(str(_WORKDIR.value)), _NETWORK.value)

@@ -28,7 +28,7 @@ import optuna
 from absl import flags
 from ml_collections import config_flags
 
-from gpnas.commandline import check_kind, no_arguments, start
+from gpnas.commandline import check_kind, check_unused, no_arguments, start
 from gpnas.errors import UserError
 from gpnas.records import make_folder, read_json, write_bytes, write_json
 from gpnas.report import architecture_figure
@@ -51,13 +51,11 @@ def main(argv: Sequence[str]) -> None:
     several = _CONFIG.value is not None and "arms" in _CONFIG.value
     if _CONFIG.value is not None:
         check_kind(_CONFIG.value, "search")
-    for flag in (_WORKDIR, _STORAGE) if several else (_RESULTS,):
-        if flag.value is not None:
-            allowed = "--results, of a comparison" if several else "--workdir, of a search"
-            raise UserError(flag.name, flag.value, allowed)
     if several:
+        check_unused([_WORKDIR, _STORAGE, _NAME], "--results, of a comparison")
         print(compare(_CONFIG.value, _RESULTS.value or "results"))
     else:
+        check_unused([_RESULTS], "--workdir, of a search")
         _search()
 
 
@@ -126,6 +124,8 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     plan = build_search(settings, _weights())  # checked before writing
     folder = pathlib.Path(str(_WORKDIR.value))
     _check_folder(folder)
+    if _STORAGE.value is None and "?" in str(folder.absolute()):  # begins options of the address
+        raise UserError("workdir", str(folder), "a path without '?', or --storage, a database")
     make_folder(folder, "workdir")
     url = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
     kept = storage.open_study(url, _NAME.value, plan.objectives, settings, maximised=plan.maximised)
@@ -136,8 +136,6 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
 
 def _check_folder(folder: pathlib.Path) -> None:
     """Checks that the folder contains no training run and no search of another name."""
-    if "?" in str(folder.absolute()):  # begins the options in the address of a database
-        raise UserError("workdir", str(folder), "a path without '?'")
     for name in ("metrics.jsonl", "config.json"):
         if (folder / name).exists():
             raise UserError("workdir", str(folder), f"a folder without a training run ({name})")

@@ -18,7 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas import train, units
-from gpnas.commandline import check_kind, no_arguments, start
+from gpnas.commandline import check_kind, check_unused, no_arguments, start
 from gpnas.errors import UserError
 from gpnas.models import Model
 from gpnas.plugins import call_user
@@ -39,6 +39,8 @@ def main(argv: Sequence[str]) -> None:
     if len(given) != 1:
         names = [name for name, _ in given]
         raise UserError("summary", names, "one of --config, --workdir, --network")
+    if _NETWORK.value is None:
+        check_unused([_INPUTS, _CLASSES], "no value without --network, which it describes")
     model, variables, inputs = given[0][1]()
     shape = ",".join(map(str, inputs.shape[1:]))
     layers, others = call_user(

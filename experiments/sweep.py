@@ -56,9 +56,12 @@ def _share(config: ConfigDict | None, workdir: str) -> pathlib.Path:
 
     from gpnas.search import sweep
 
-    storage, results, begun = str(_STORAGE.value), str(_RESULTS.value), config is not None
+    storage, results = str(_STORAGE.value), str(_RESULTS.value)
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures of runs are reported at the end
-    kept = sweep.queue_runs(storage, config, results) if begun else sweep.join(storage, _NAME.value)
+    if config is None:
+        kept = sweep.join(storage, _NAME.value)
+    else:
+        kept = sweep.queue_runs(storage, config, workdir, results)
     sweep.take_runs(kept, workdir, results)
     return records_path(results, kept.study_name)
 

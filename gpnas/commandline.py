@@ -29,7 +29,8 @@ from gpnas._stop import Stopped, stop_signal
 from gpnas.errors import GaveUp, UserError
 
 __all__ = [
-    "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "no_arguments",
+    "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "check_unused",
+    "no_arguments",
     "one_line_on_abort", "parse", "start", "stop", "stop_signal",
 ]  # fmt: skip
 #: Exit code of an invalid request.
@@ -185,6 +186,21 @@ def no_arguments(argv: Sequence[str]) -> None:
     """
     if argv[1:]:
         raise UserError("command line", argv[1], "flags only, each as --name=value")
+
+
+def check_unused(holders: Sequence[flags.FlagHolder], allowed: str) -> None:
+    """Checks that flags without an effect have their default values.
+
+    Args:
+      holders: The flags.
+      allowed: Where they may be given, for the message.
+
+    Raises:
+      UserError: If one has another value.
+    """
+    for holder in holders:
+        if holder.value != holder.default:
+            raise UserError(holder.name, holder.value, allowed)
 
 
 def parse(argv: Sequence[str]) -> list[str]:

@@ -56,7 +56,7 @@ def test_the_loop_of_your_own_runs_and_is_short(tmp_path):
 def test_the_table_is_that_of_the_records(name):
     folder = ROOT / "results" / name
     table = report.markdown_table(report.read_runs([str(folder / "records.jsonl")])).strip()
-    assert (folder / "table.md").read_text().strip() == table
+    assert (folder / "table.md").read_text().strip() == f"<!-- gpnas.report -->\n{table}"
     marks = f"<!-- begin results/{name}/table.md -->\n(.*?)<!-- end"
     assert re.search(marks, README, re.DOTALL)[1].strip() == table
 

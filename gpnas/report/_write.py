@@ -1,6 +1,7 @@
 """Writes reports: renders everything first, then writes each file atomically."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpnas._files import NO_SPACE, PathLike, write_bytes
@@ -12,6 +13,8 @@ from gpnas.report._summarise import summarise
 from gpnas.report._table import Table
 
 _MADE_HERE = b'<meta name="generator" content="gpnas.report">'
+_TABLE = "table.md"
+_TABLE_MADE_HERE = b"<!-- gpnas.report -->\n"
 
 
 def text_table(loaded: Loaded) -> str:
@@ -97,7 +100,8 @@ def write(
             if spec is not None:
                 for kind in ("svg", "png"):
                     files[folder / f"{spec.name}.{kind}"] = spec.file(kind)
-        files[folder / "table.md"] = markdown_table(loaded).encode()
+        files[folder / _TABLE] = _TABLE_MADE_HERE + markdown_table(loaded).encode() + b"\n"
+        _check_replaced(folder, [path for path in files if path != output])
     try:
         if figures_dir is not None:
             Path(figures_dir).mkdir(exist_ok=True)
@@ -109,6 +113,16 @@ def write(
         reason = error.strerror or type(error).__name__
         raise UserError("output", str(output), f"a path that can be written ({reason})") from error
     return output
+
+
+def _check_replaced(folder: Path, paths: Sequence[Path]) -> None:
+    """Checks that files to be replaced are those of an earlier report."""
+    table = folder / _TABLE
+    if table.is_file() and table.read_bytes().startswith(_TABLE_MADE_HERE):
+        return
+    if there := [path.name for path in paths if path.exists()]:
+        allowed = f"a folder without {there[0]}, or with figures and {_TABLE} of gpnas to replace"
+        raise UserError("figures_dir", str(folder), allowed)
 
 
 def _check_parent(field: str, path: Path) -> None:

@@ -55,7 +55,7 @@ def load_table(name: str, columns: int = 0) -> BenchmarkTable:
 
     Args:
       name: "nas_bench_201", "nas_bench_macro", or the path of a CSV file, which may be gzipped.
-      columns: Number of leading columns that are choices; for a CSV file.
+      columns: Number of leading columns that are choices, of a CSV file; 0 for the other tables.
 
     Returns:
       The table; metrics are numbers, lower is better.
@@ -63,6 +63,8 @@ def load_table(name: str, columns: int = 0) -> BenchmarkTable:
     Raises:
       UserError: If the file does not exist or is no such table.
     """
+    if name in TABLES and columns:
+        raise UserError("columns", columns, f"0: the table {name} has {TABLES[name]}")
     path = _FOLDER / f"{name}.csv.gz" if name in TABLES else pathlib.Path(name)
     broken = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
     with explained("space", name, f"{', '.join(TABLES)}, or a CSV file", *broken):

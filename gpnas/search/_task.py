@@ -74,13 +74,24 @@ def build_training(
     def make(module: nn.Module) -> Task:
         return build_task(config, linen(module))
 
-    if own["name"] == "classification":
-        make(nn.Dense(1))  # checks its fields
-        return Training(make, ERROR, True)
-    module = plugins.call_user("space", settings["space"], "a space that builds networks", build)
+    space = settings["space"]
+    module = plugins.call_user("space", space, "a space that builds networks", build)
+    if not _hashable(module):  # compiled programs are kept by module
+        allowed = f"hashable networks: tuples, not lists, as fields of {type(module).__name__}"
+        raise UserError("space", space, allowed)
     task = make(module)
-    _check(settings["space"], own["name"], task, data, module)
+    _check(space, own["name"], task, data, module)
+    if own["name"] == "classification":
+        return Training(make, ERROR, True)
     return Training(make, task.metric, False)
+
+
+def _hashable(module: nn.Module) -> bool:
+    try:
+        hash(module)
+    except TypeError:
+        return False
+    return True
 
 
 def _check(space: str, name: str, task: Task, data: Dataset, module: nn.Module) -> None:

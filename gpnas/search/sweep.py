@@ -48,6 +48,7 @@ _State = optuna.trial.TrialState
 def queue_runs(
     storage: str,
     config: ConfigDict,
+    workdir: PathLike,
     results: PathLike,
     heartbeat: int = HEARTBEAT,
     grace: int = GRACE,
@@ -57,13 +58,14 @@ def queue_runs(
     Args:
       storage: Database URL of SQLAlchemy.
       config: Config from `gpnas.train.study`.
-      results: Folder of results; records are in results/STUDY/records.jsonl.
+      workdir, results: As for `gpnas.train.run_study`.
       heartbeat, grace: As for `storage.open_study`.
 
     Raises:
-      UserError: If the database cannot be reached, or the config of any run is invalid.
+      UserError: If the database cannot be reached, the config of any run is invalid, or its folder
+        contains another run; nothing is queued.
     """
-    groups = missing_groups(config, results)
+    groups = missing_groups(config, workdir, results)
     study = open_study(storage, config.study, ("wall_s",), {_KIND: config.study}, heartbeat, grace)
     with reached(KEPT):
         queued = {
@@ -112,7 +114,8 @@ def take_runs(
 
     Args:
       study: From `queue_runs` or `join`.
-      workdir, results, stopped: As for `gpnas.train.run_study`; the same for all workers.
+      workdir, results: As for `queue_runs`; the same for all workers.
+      stopped: `() → bool`, whether to stop; by default, whether SIGTERM or SIGINT was received.
 
     Raises:
       GaveUp: If runs diverged or their workers died three times; the message names them.

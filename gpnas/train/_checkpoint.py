@@ -160,7 +160,10 @@ def restore(
                 "resume", str(folder), f"checkpoints that Orbax {ocp.__version__} reads ({reason})"
             ) from error
     if found:
-        allowed = "an undamaged checkpoint of this run, or none, to start from the beginning"
+        allowed = (
+            "an undamaged checkpoint and the metrics.jsonl of this run; or no checkpoint, to start"
+            " from the beginning"
+        )
         raise UserError("resume", str(folder), allowed)
     return None
 

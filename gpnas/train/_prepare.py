@@ -31,6 +31,24 @@ def separated_by(config: ConfigDict) -> dict[str, Any]:
     return {field: value for field, value in values.items() if value != _TOGETHER[field]}
 
 
+def checked_plan(config: ConfigDict, data: Dataset, task: Task | None = None) -> Plan:
+    """Plans a run after all checks that need its data.
+
+    Args:
+      config: Config of the run.
+      data: Its data set.
+      task: A task that replaces the config's.
+
+    Raises:
+      UserError: If the run is not possible.
+    """
+    plan = make_plan(config, data, task=task)
+    check_feed(config.train, data, plan.stream)
+    if config.elastic:
+        _elastic.check_elastic(config, data, plan)
+    return plan
+
+
 def prepare(
     configs: Sequence[ConfigDict],
     folders: Sequence[pathlib.Path],
@@ -62,10 +80,7 @@ def prepare(
     _processes.from_first(lambda: check_workdirs(folders, configs))
     with _processes.together():
         data = load_data(config) if data is None else data
-        plan = make_plan(config, data, task=task)
-        check_feed(config.train, data, plan.stream)
-        if config.elastic:
-            _elastic.check_elastic(config, data, plan)
+        plan = checked_plan(config, data, task)
     _processes.check_same({"data": data.sha256, "train.feed": plan.stream})
     joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
     checkpoints = folders[0] / f"checkpoints{joined}"

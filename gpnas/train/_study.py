@@ -17,15 +17,16 @@ from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.errors import UserError, check_choice, explained
 from gpnas.sections import check_section
-from gpnas.train._config import check_config, config_key
+from gpnas.train._config import base, check_config, config_key
 from gpnas.train._load_data import load_data
 from gpnas.train._loop import train_replicas
-from gpnas.train._plan import make_plan
-from gpnas.train._prepare import separated_by
+from gpnas.train._prepare import checked_plan, separated_by
 from gpnas.train._run import Diverged
 from gpnas.train._together import faster_together
+from gpnas.train._workdir import check_workdirs
 
 _REPLICAS = ("auto", "on", "off")
+_OF_THE_STUDY = ("study", "arm", "seed", "resume")  # fields of a run that its study sets
 
 
 class RunGroup(NamedTuple):
@@ -92,6 +93,10 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
         if (other := folders.setdefault(arm.replace(" ", "-"), arm)) != arm:
             raise UserError("arms", arm, f"a name whose folder is not that of {other!r}")
         check_config(own, f"arms.{arm}")
+        for field in _OF_THE_STUDY:
+            if own[field] != (unset := base()[field]):
+                allowed = f"{unset!r}; a study sets it for each run"
+                raise UserError(f"arms.{arm}.{field}", own[field], allowed)
     for field, kind in (("densities", (int, float)), ("seeds", (int,))):
         values = tuple(config[field])
         if any(type(value) not in kind for value in values):
@@ -158,8 +163,8 @@ def run_study(
     if stopped is None:
         with _stop.stop_signal() as stopped:
             return run_study(config, workdir, results, stopped)
-    diverged = []
-    for name, groups in itertools.groupby(missing_groups(config, results), lambda one: one.name):
+    diverged, missing = [], missing_groups(config, workdir, results)
+    for name, groups in itertools.groupby(missing, lambda one: one.name):
         for group in groups:
             if stopped():
                 raise Stopped(f"stopped before seed {group.configs[0].seed} of {name}")
@@ -190,14 +195,13 @@ def run_group(
       UserError, Diverged, Stopped: As for `train`.
     """
     logging.info("%s, seeds %s", group.name, [one.seed for one in group.configs])
-    study = group.configs[0].study
-    runs = [f"{group.name}-seed{one.seed}".replace(" ", "-") for one in group.configs]
-    folder, path = records_path(workdir, study).parent, records_path(results, study)
+    folders = _folders(group, workdir)
+    path = records_path(results, group.configs[0].study)
     check_writable(path.parent, "results")
     try:
-        records = train_replicas(group.configs, [folder / run for run in runs], group.data, stopped)
+        records = train_replicas(group.configs, folders, group.data, stopped)
     except Diverged as error:
-        raise Diverged(f"{', '.join(runs)}: {error}") from error
+        raise Diverged(f"{', '.join(folder.name for folder in folders)}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path, field="results"):  # the file itself, since other hosts may append
         done = _done(path)
@@ -207,15 +211,22 @@ def run_group(
     return records
 
 
-def missing_groups(config: ConfigDict, results: PathLike) -> list[RunGroup]:
+def _folders(group: RunGroup, workdir: PathLike) -> list[pathlib.Path]:
+    parent = records_path(workdir, group.configs[0].study).parent
+    return [parent / f"{group.name}-seed{c.seed}".replace(" ", "-") for c in group.configs]
+
+
+def missing_groups(config: ConfigDict, workdir: PathLike, results: PathLike) -> list[RunGroup]:
     """Returns the runs of a study without a record, in groups that train together.
 
     Args:
       config: Config from `study`.
+      workdir: Folders of runs are in workdir/STUDY.
       results: Folder of records, results/STUDY/records.jsonl.
 
     Raises:
-      UserError: If the config of any run is invalid.
+      UserError: If the config of any run is invalid, its folder contains another run, or a folder
+        cannot be written to.
     """
     check_choice("replicas", config.replicas, _REPLICAS)
     done = _done(records_path(results, config.study))
@@ -226,13 +237,18 @@ def missing_groups(config: ConfigDict, results: PathLike) -> list[RunGroup]:
         if not missing:
             continue
         data = data_of(missing[0], loaded)
-        plan, together = make_plan(missing[0], data), config.replicas == "on"
+        plan, together = checked_plan(missing[0], data), config.replicas == "on"
         if len(missing) == 1 or separated_by(missing[0]):
             together = False
         elif config.replicas == "auto":
             together = faster_together(missing[0], data, plan, len(missing))
         groups = [missing] if together else [[one] for one in missing]
         found += [RunGroup(name, group, data) for group in groups]
+    for group in found:
+        check_workdirs(_folders(group, workdir), group.configs, group.data)
+    if found:
+        check_writable(records_path(workdir, config.study).parent, "workdir")
+        check_writable(records_path(results, config.study).parent, "results")
     return found
 
 

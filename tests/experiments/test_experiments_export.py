@@ -87,6 +87,7 @@ def test_predict_prints_a_line_per_image(python, run, tmp_path):
         (["--images=a.png"], "workdir: got None, allowed: either --workdir=RUN or --file"),
         (["--images=a.png", "--workdir=a"], "images: got 'a.png', allowed: an image or"),
         (["--images=README.md", "--file=a.pt"], "file: got 'a.pt', allowed: a file ending in"),
+        (["--images=README.md", "--file=a.onnx", "--network=last"], "network: got 'last', allowed"),
     ],
 )
 def test_a_mistake_of_predict_is_one_line(python, flags, error):

@@ -62,6 +62,8 @@ def test_a_search_on_a_table_of_the_users_own(run, tmp_path):
             ["--config.objectives=('params', 'macs')"],
             "nsga2, lemonade and bulk_and_cut take several",
         ),
+        (["--config.columns=2"], "columns: got 2, allowed: 0: the table nas_bench_201 has"),
+        (["--results=r"], "results: got 'r', allowed: --workdir, of a search"),
         (["--storage=sqlite:////no/such/x.db"], "storage: got 'sqlite:////no/such/x.db'"),
     ],
 )

@@ -33,5 +33,7 @@ def test_a_table_of_a_network_of_ones_own(python, tmp_path):
         done = python(*call, "--network=lenet5", flag, cwd=tmp_path)
         assert done.returncode == 2 and done.stderr.startswith(f"{field}: got ")
         assert done.stderr.count("\n") == 1
+    done = python(*call, "--workdir=runs", "--classes=3", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("classes: got 3, allowed: no value")
     done = python(*call, "--network=lenet5", "--workdir=runs", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("summary: got ['workdir', 'network']")

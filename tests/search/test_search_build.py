@@ -70,6 +70,17 @@ def no_networks(image, classes) -> Space:
     return choices([["a", "b"]])
 
 
+def with_lists(image, classes) -> Space:
+    return mine(image, classes)._replace(build=lambda one: nn.Sequential([nn.Dense(classes)]))
+
+
+def too_wide(image, classes) -> Space:
+    def build(one):
+        return nn.Sequential((lambda x: x.reshape(x.shape[0], -1), nn.Dense(classes + 1)))
+
+    return mine(image, classes)._replace(build=build)
+
+
 def no_price(image, classes) -> Space:
     return mine(image, classes)._replace(cost=lambda one: {"params": 1 / 0})
 
@@ -271,6 +282,8 @@ def test_a_mistake_is_one_line(changed, message, tmp_path):
         ("space", "raises", r"a space that can be made \(KeyError: 'no such thing' \(test_search"),
         ("space", "no_space", "a Space whose `build` makes networks, not 3"),
         ("space", "no_networks", "a Space whose `build` makes networks"),
+        ("space", "with_lists", "hashable networks: tuples, not lists, as fields of Sequential"),
+        ("space", "too_wide", r"networks with outputs \(10,\), not \(11,\)"),
         ("space", "no_price", r"a space that samples and prices \(ZeroDivisionError"),
         ("space", "no_data", "a space that samples and prices .*tuples of texts and numbers"),
         ("strategy.name", "cannot", r"a strategy that can be made \(AttributeError"),

@@ -134,6 +134,11 @@ def test_tables_with_mistakes(tmp_path, text, columns, message):
         load_table(write(tmp_path, text), columns)
 
 
+def test_the_columns_of_a_table_by_name_are_known():
+    with pytest.raises(UserError, match="columns: got 3, allowed: 0: the table nas_bench_201 has"):
+        load_table("nas_bench_201", 3)
+
+
 def test_no_such_table(tmp_path):
     with pytest.raises(UserError, match="nas_bench_201, nas_bench_macro, or a CSV file"):
         load_table(str(tmp_path / "none.csv"), 1)

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from gpnas.errors import GaveUp, UserError
-from gpnas.records import read_lines, records_path
+from gpnas.records import read_lines, records_path, write_json
 from gpnas.search import storage, sweep
 from gpnas.train import Diverged, Stopped, base, study
 
@@ -48,8 +48,9 @@ def seeds_of(results):
 @pytest.mark.slow
 def test_a_sweep_has_each_record_once_and_goes_on_with_more_seeds(tmp_path, trained):
     for seeds in ((0, 1), (0, 1, 2), (0, 1, 2)):
-        kept = sweep.queue_runs(url(tmp_path), small(seeds), tmp_path / "r")
-        sweep.queue_runs(url(tmp_path), small(seeds), tmp_path / "r")  # the queue is filled once
+        kept = sweep.queue_runs(url(tmp_path), small(seeds), tmp_path / "w", tmp_path / "r")
+        # The queue is filled once.
+        sweep.queue_runs(url(tmp_path), small(seeds), tmp_path / "w", tmp_path / "r")
         sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
         assert seeds_of(tmp_path / "r") == list(seeds)
     assert [trial.state.name for trial in kept.trials] == 3 * ["COMPLETE"]
@@ -58,12 +59,12 @@ def test_a_sweep_has_each_record_once_and_goes_on_with_more_seeds(tmp_path, trai
 @pytest.mark.slow
 def test_a_run_that_diverges_does_not_stop_the_others(tmp_path, trained):
     trained[1] = Diverged("the train loss is nan")
-    kept = sweep.queue_runs(url(tmp_path), small(), tmp_path / "r")
+    kept = sweep.queue_runs(url(tmp_path), small(), tmp_path / "w", tmp_path / "r")
     with pytest.raises(GaveUp, match=r"^static, seeds \[1\]: static-seed1: the train loss is nan$"):
         sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     assert seeds_of(tmp_path / "r") == [0, 2]
     del trained[1]
-    kept = sweep.queue_runs(url(tmp_path), small(), tmp_path / "r")
+    kept = sweep.queue_runs(url(tmp_path), small(), tmp_path / "w", tmp_path / "r")
     sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     assert seeds_of(tmp_path / "r") == [0, 1, 2]
 
@@ -72,7 +73,7 @@ def test_a_run_that_diverges_does_not_stop_the_others(tmp_path, trained):
 @pytest.mark.parametrize("error", [Stopped("x"), UserError("data", 1, "2"), KeyboardInterrupt()])
 def test_a_worker_that_ends_leaves_its_run_to_others(error, tmp_path, trained):
     trained[1] = error
-    kept = sweep.queue_runs(url(tmp_path), small(), tmp_path / "r")
+    kept = sweep.queue_runs(url(tmp_path), small(), tmp_path / "w", tmp_path / "r")
     with pytest.raises(type(error)):
         sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     del trained[1]
@@ -80,8 +81,18 @@ def test_a_worker_that_ends_leaves_its_run_to_others(error, tmp_path, trained):
     assert seeds_of(tmp_path / "r") == [0, 1, 2]
 
 
+def test_a_foreign_run_in_a_folder_is_refused_before_anything_is_queued(tmp_path, trained):
+    other = tmp_path / "w" / "small" / "static-seed1"
+    other.mkdir(parents=True)
+    config = small(epochs=3).arms.static.to_dict()
+    write_json(other / "config.json", {"config": config})
+    with pytest.raises(UserError, match=r"allowed: .* as the run in .*static-seed1 began"):
+        sweep.queue_runs(url(tmp_path), small(), tmp_path / "w", tmp_path / "r")
+    assert not (tmp_path / "sweep.db").exists()
+
+
 def test_a_worker_that_comes_too_late_for_a_run_goes_on(tmp_path, trained, monkeypatch):
-    kept = sweep.queue_runs(url(tmp_path), small(seeds=(0,)), tmp_path / "r")
+    kept = sweep.queue_runs(url(tmp_path), small(seeds=(0,)), tmp_path / "w", tmp_path / "r")
     sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     seen = iter([[SimpleNamespace(state=optuna.trial.TrialState.WAITING)]])
     with monkeypatch.context() as patch:  # another worker takes the run after this one has looked
@@ -96,7 +107,7 @@ def test_what_is_no_sweep_is_refused(tmp_path, trained):
         sweep.join(url(tmp_path))
     with pytest.raises(UserError, match="name: got 'other', allowed: search"):
         sweep.join(url(tmp_path), "other")
-    kept = sweep.queue_runs(url(tmp_path), small(), tmp_path / "r")
+    kept = sweep.queue_runs(url(tmp_path), small(), tmp_path / "w", tmp_path / "r")
     trial = kept.get_trials(states=(optuna.trial.TrialState.WAITING,))[0]
     other = {"job": trial.user_attrs["job"] | {"dataset_sha256": "other"}}
     kept = storage.open_study(url(tmp_path), "data", ("wall_s",), {"sweep": "data"})
@@ -130,7 +141,7 @@ sweep.take_runs(sweep.join(place, heartbeat=1, grace=2), f"{folder}/w", f"{folde
 )
 def test_three_workers_of_which_one_is_killed(database, python, tmp_path, request):
     place = url(tmp_path) if database == "sqlite" else request.getfixturevalue(database)
-    kept = sweep.queue_runs(place, small(), tmp_path / "r", heartbeat=1, grace=2)
+    kept = sweep.queue_runs(place, small(), tmp_path / "w", tmp_path / "r", heartbeat=1, grace=2)
     with concurrent.futures.ThreadPoolExecutor() as threads:
 
         def worker(how):

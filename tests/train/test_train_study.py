@@ -135,7 +135,7 @@ def test_two_processes_append_each_record_once(python, tmp_path):
 def test_whether_seeds_train_at_once_is_measured_once(small, runs, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config, path = small(replicas="auto"), tmp_path / "gpnas" / "replicas.jsonl"
-    groups = _study.missing_groups(config, tmp_path / "none")
+    groups = _study.missing_groups(config, tmp_path / "w", tmp_path / "none")
     (measured,) = read_lines(path)  # both arms have the same network
     assert 0 < measured["one_ms"] < 1e4 and 0 < measured["together_ms"] < 1e4
     faster = measured["together_ms"] < 0.9 * 2 * measured["one_ms"]
@@ -144,7 +144,7 @@ def test_whether_seeds_train_at_once_is_measured_once(small, runs, tmp_path, mon
     times = iter([5.0, 3.0, 7.3, 2.0])  # of three seeds, of one; of four, of one
     monkeypatch.setattr(_together, "milliseconds", lambda *_: next(times))
     for config.seeds, together in (((0, 1, 2), True), ((0, 1, 2, 3), False), ((0, 1, 2), True)):
-        groups = _study.missing_groups(config, tmp_path / "none")
+        groups = _study.missing_groups(config, tmp_path / "w", tmp_path / "none")
         assert {len(group.configs) for group in groups} == {len(config.seeds) if together else 1}
     assert len(read_lines(path)) == 3 and next(times, None) is None
 
@@ -153,7 +153,7 @@ def test_whether_seeds_train_at_once_is_measured_once(small, runs, tmp_path, mon
 def test_seeds_that_must_train_alone(own, small, runs, tmp_path):
     config = small(replicas="on", densities=())
     config.arms.dense.train.update(own)
-    groups = _study.missing_groups(config, tmp_path / "none")
+    groups = _study.missing_groups(config, tmp_path / "w", tmp_path / "none")
     found = [(group.name, len(group.configs)) for group in groups]
     assert found == [("dense", 1), ("dense", 1), ("static", 2)]
 
@@ -210,6 +210,10 @@ def test_one_that_diverges_does_not_stop_the_others(small, runs, tmp_path):
         ("replicas", {"replicas": "maybe"}),
         ("optimizer.name", {"arms.dense.optimizer.name": "sdg"}),
         ("train.epochs", {"arms.dense.train.epochs": 0}),
+        ("arms.dense.seed", {"arms.dense.seed": 3}),
+        ("arms.static.arm", {"arms.static.arm": "mine"}),
+        ("arms.static.resume", {"arms.static.resume": True}),
+        ("elastic", {"arms.dense.elastic": True}),
     ],
 )
 def test_what_is_refused_before_anything_runs(field, change, small, runs, tmp_path):
@@ -236,6 +240,15 @@ def test_results_that_cannot_be_written_are_refused_before_anything_runs(small, 
     with pytest.raises(UserError, match="^results: got .*a folder that can be written"):
         run_study(small(), tmp_path / "w", tmp_path / "file", lambda: False)
     assert not runs and not (tmp_path / "w").exists()
+
+
+def test_a_foreign_run_in_any_folder_is_refused_before_anything_runs(small, runs, tmp_path):
+    other = tmp_path / "w" / "small" / "static-0.2-seed1"
+    other.mkdir(parents=True)
+    (other / "record.json").write_text("{}")
+    with pytest.raises(UserError, match=f"^workdir: got '{other}/record.json'"):
+        run_study(small(), tmp_path / "w", tmp_path / "r", lambda: False)
+    assert not runs and [path.name for path in tmp_path.rglob("*")][-1] == "record.json"
 
 
 def test_an_arm_keeps_its_own_optimizer(small):
