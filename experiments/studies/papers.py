@@ -120,11 +120,49 @@ def paper_table(caption: str, bars: Sequence[Bar], records: Sequence[Record]) ->
     return Table(caption, columns, rows, notes)
 
 
+def differences_table(pairs: Sequence[tuple[str, str]], records: Sequence[Record]) -> Table:
+    """Tabulates paired differences between arms; pairs without common seeds are omitted.
+
+    Args:
+      pairs: An arm, and the one that it is compared with.
+      records: Records of both, one per arm and seed.
+    """
+    by_arm: dict[str, dict[int, Record]] = {}
+    for record in records:
+        by_arm.setdefault(record["arm"], {})[record["seed"]] = record
+    rows = []
+    for arm, other in pairs:
+        ours, theirs = by_arm.get(arm, {}), by_arm.get(other, {})
+        error, factor = (
+            stats.paired_difference(
+                {seed: value(record) for seed, record in ours.items()},
+                {seed: value(record) for seed, record in theirs.items()},
+            )
+            for value in (_last_error, compression)
+        )
+        if error is not None and factor is not None:
+            texts = (
+                f"{arm} minus {other}", str(error.n), stats.interval_text(error, sign="+"),
+                stats.interval_text(factor, sign="+"),
+            )  # fmt: skip
+            rows.append([*map(Cell, texts)])
+    columns = [
+        Column("arms", numeric=False), Column("seeds"), Column("test error, points"),
+        Column("compression"),
+    ]  # fmt: skip
+    note = "Mean ± half the 95 % interval over common seeds, at the last step."
+    return Table("Differences, seed by seed", columns, rows, [note])
+
+
+def _last_error(record: Record) -> float:
+    return float(record["metrics"]["test_error_last"])
+
+
 def _row(bar: Bar, records: list[Record]) -> list[str]:
     if not records:
         budget = f"– ({bar.epochs or '–'})"
         return [bar.arm, bar.paper, bar.target, *("–",) * 5, "0", budget, "not run"]
-    errors = [record["metrics"]["test_error_last"] for record in records]
+    errors = [_last_error(record) for record in records]
     selected = [record["metrics"]["test_error_selected"] for record in records]
     factors = [compression(record) for record in records]
     epochs = sorted({record["config"]["train"]["epochs"] for record in records})
@@ -173,7 +211,7 @@ def _verdicts(bar: Bar, records: Sequence[Record]) -> dict[str, str]:
     """Returns "yes", "no" or what is open, by target; a missed target has its distance."""
     found = {}
     if bar.error is not None:
-        gap = _gap([r["metrics"]["test_error_last"] for r in records], bar.error)
+        gap = _gap([_last_error(r) for r in records], bar.error)
         text = target_verdict(gap, -1)
         found[f"error by {gap.mean:.2f} points" if text == "no" else "error"] = text
     if bar.compression:  # rounded as in papers

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from experiments.studies.as_published.config import get_config
-from experiments.studies.papers import Bar, paper_table
+from experiments.studies.lenet300 import config as lenet300
+from experiments.studies.papers import Bar, differences_table, paper_table
 from experiments.studies.study import Section, Study, epochs, records, sweep
 
 _VD = "68× at 1.92 %"
@@ -22,9 +23,22 @@ BARS = (
 )  # fmt: skip
 
 
+#: Pairs of arms, here and in the study lenet300.
+PAIRS = (
+    ("sparse VD unremoved", "sparse VD"),
+    ("sparse VD unremoved 0–1", "sparse VD unremoved"),
+    ("sensitivity per example", "sensitivity 103×"),
+    ("NPN with Adam", "dense with Adam"),
+    ("L0-ARM", "L0"),
+)
+
+
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-    table = paper_table("By published recipes", BARS, records(results, config))
-    return {"as_published": Section([table])}
+    own, other = records(results, config), records(results, lenet300.get_config())
+    tables = [paper_table("By published recipes", BARS, own)]
+    if own:
+        tables.append(differences_table(PAIRS, [*own, *other]))
+    return {"as_published": Section(tables)}
 
 
 STUDY = Study(

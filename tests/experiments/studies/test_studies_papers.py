@@ -7,6 +7,7 @@ from experiments.studies.lenet300.config import get_config
 from experiments.studies.papers import (
     Bar,
     compact_macs,
+    differences_table,
     paper_epochs,
     paper_table,
     reached,
@@ -152,6 +153,15 @@ def test_the_papers_budgets():
     config.only = "dense"
     with pytest.raises(UserError, match="at the paper's budget: got 'dense', allowed: sparse VD; "):
         lengthen(config, epochs)
+
+
+def test_differences_are_paired_by_seed():
+    ours = [record(error, 0.5, arm="a", seed=n) for n, error in enumerate((1.0, 1.3, 9.0))]
+    theirs = [record(error, 0.25, arm="b", seed=n) for n, error in ((1, 1.2), (0, 1.0), (3, 9))]
+    table = differences_table([("a", "b"), ("a", "c")], [*ours, *theirs])
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["a minus b", "2", "+0.05 ± 0.64", "-2.00 (all equal)"]
+    ]
 
 
 def test_units_that_nothing_leads_into_are_not_in_use():
