@@ -13,7 +13,7 @@ python="${PYTHON:-.venv/bin/python}"
 results="${RESULTS:-results}"
 speed=compilations,masked_step_ratio,segments_ratio,loop_ratio,replicas_ratio,replicas_ratio_conv
 speed+=,replicas_loop_ratio,checkpoint_async
-larger=,top_k_ratio_25m,masked_step_ratio_resnet
+larger=,top_k_ratio_25m,masked_step_ratio_resnet,mask_update_ratio
 kills=4
 if [[ ${1:-} == --fast ]]; then larger="" kills=2; fi
 

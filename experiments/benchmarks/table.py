@@ -35,6 +35,7 @@ _TRAINING: dict[str, Callable[[Options], Measurement]] = {
     "torch_ratio_lenet300": functools.partial(pytorch.torch_ratio, model="lenet300", target=0.75),
     "torch_ratio_lenet5": functools.partial(pytorch.torch_ratio, model="lenet5", target=1.0),
     "masked_step_ratio_resnet": functools.partial(steps.masked_step_ratio, model="resnet"),
+    "mask_update_ratio": steps.mask_update_ratio,
     "sharded_step_resnet": functools.partial(sharded.sharded_step, model="resnet"),
     "sharded_step_vit": functools.partial(sharded.sharded_step, model="vit"),
     "checkpoint_async": checkpoints.checkpoint_async,

@@ -17,6 +17,7 @@ from gpnas.masks import (
     select,
     summary,
 )
+from tests import jaxprs
 
 KEY = jax.random.key(0)
 SHAPES = {"l0": (12, 10), "l1": (10, 8), "l2": (8, 5)}
@@ -329,3 +330,21 @@ def test_ten_layers_and_more_of_one_name(allocation):
         for f in (jax.tree.leaves(jax.tree.map(jnp.not_equal, masks, new)), jax.tree.leaves(new))
     )
     assert changed > 0 and active == 72
+
+
+def test_an_update_of_competing_leaves_reads_the_scores_in_two_searches(monkeypatch):
+    """One for weights to prune, one for weights to grow; each reads all leaves eight times."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    rule = plasticity(
+        drop=score.magnitude(), grow=score.gradient(), density=schedule.constant(0.1),
+        churn=schedule.constant(0.3), allocation=allocate.global_(), every=EVERY,
+    )  # fmt: skip
+    # Shapes of no other test: what was traced for a CPU is cached.
+    params = {"a": jnp.ones((17, 9)), "b": jnp.ones((9, 19))}
+    masks, state = rule.init(init_masks(params), params, KEY)
+    ctx = MaskContext(jnp.int32(EVERY), params, params, KEY)
+    jaxpr = jax.make_jaxpr(rule.update)(masks, state, ctx)
+    assert not {"while", "sort", "top_k"} & jaxprs.primitives(jaxpr)
+    reads = jaxprs.reductions(jaxpr, params["a"].size) / len(params)
+    ties, sums = 2 * 8, 5  # a second search each, in a branch; numbers of active weights
+    assert reads - ties - sums == 2 * 8
