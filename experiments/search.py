@@ -1,7 +1,7 @@
 """Runs architecture searches on one or many machines, and comparisons of strategies.
 
     gpnas search --config=searches/nas_bench_201 --workdir=runs/search
-    gpnas search --storage=sqlite:///runs/search/search.db
+    gpnas worker --storage=sqlite:///runs/search/search.db
     gpnas search --config=experiments/studies/searches_201/config.py --results=runs
 
 The first command is a search. Trials are stored in a database (SQLite in the work directory, or
@@ -10,8 +10,9 @@ again. The work directory then contains history.json (all trials) and record.jso
 the search and the non-dominated architectures), which `gpnas report` shows, and drawings of these
 architectures, which `optuna-dashboard --artifact-dir=WORKDIR/artifacts` shows.
 
-The second command, without a config, is a worker for an existing search. If the search trains
-networks, their weights are in the work directory, to which the worker needs access (`--workdir`).
+The second command is a worker for an existing search (`search` without a config is, too). If the
+search trains networks, their weights are in the work directory, to which the worker needs access
+(`--workdir`).
 
 The third command is a comparison: a config with arms and seeds, one search for each. Records are
 appended to RESULTS/STUDY/records.jsonl; searches with a record are skipped.

@@ -3,15 +3,15 @@
     gpnas sweep --config=experiments/studies/fashion/config.py
     gpnas sweep --config=experiments/studies/fashion/config.py --config.seeds="(0,)"
     gpnas sweep --config=… --storage=postgresql+psycopg://me@host/database
-    gpnas sweep --storage=postgresql+psycopg://me@host/database
+    gpnas worker --storage=postgresql+psycopg://me@host/database
 
 An arm is a method with its settings. Records are appended to results/STUDY/records.jsonl as runs
 finish. If the command is started again, it skips runs with a record, and resumes interrupted runs
 from their last checkpoints.
 
 With `--storage` workers share a queue of runs in a database. The third command fills the queue and
-is a worker; the fourth, without a config, is a further worker, on any machine with access to the
-folders `--workdir` and `--results`. If a worker dies, another one resumes its run.
+is a worker; the fourth (or `sweep` without a config) is another one, on any machine with access to
+the folders `--workdir` and `--results`. If a worker dies, another one resumes its run.
 
 Errors are reported in one line. Exit codes: 0, all runs have records; 2, an invalid argument or
 config; 3, the loss of the named runs was not finite, or a run killed three workers; 74, the disk is

@@ -11,7 +11,7 @@ COMMANDS = {
     "front": ("front", "--config=front --workdir=runs/front", "small networks from one run"),
     "sweep": ("sweep", "--config=my_study.py", "a study; --storage=URL: a worker"),
     "search": ("search", "--config=searches/lemonade --workdir=runs/s", "architectures"),
-    "worker": ("search", "--storage=sqlite:///runs/s/search.db", "helps a search"),
+    "worker": ("worker", "--storage=sqlite:///runs/s/search.db", "joins a search or a study"),
     "summary": ("summary", "--config=lenet5", "layers of a network, and their costs"),
     "report": ("report", "--inputs=runs --output=report.html", "a page about runs"),
     "export": ("export", "--workdir=runs/rigl --formats=onnx", "files of a network"),

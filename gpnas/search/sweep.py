@@ -41,7 +41,8 @@ from gpnas.train import (
 )
 
 _POLL = 1.0  # seconds between polls of the queue
-_KIND = "sweep"  # field of a study's settings: the name of the sweep
+#: Field of a study's settings: the name of the sweep.
+KIND = "sweep"
 _State = optuna.trial.TrialState
 
 
@@ -66,7 +67,7 @@ def queue_runs(
         contains another run; nothing is queued.
     """
     groups = missing_groups(config, workdir, results)
-    study = open_study(storage, config.study, ("wall_s",), {_KIND: config.study}, heartbeat, grace)
+    study = open_study(storage, config.study, ("wall_s",), {KIND: config.study}, heartbeat, grace)
     with reached(KEPT):
         queued = {
             run_key(one.to_dict())
@@ -99,7 +100,7 @@ def join(
       UserError: If the database cannot be reached, or has no such sweep.
     """
     study, about = join_study(storage, name, heartbeat, grace)
-    if _KIND not in about:
+    if KIND not in about:
         raise UserError("name", study.study_name, "a sweep; search --storage takes this")
     return study
 
