@@ -157,18 +157,10 @@ def widths(
     def sample(rng: np.random.Generator) -> Widths:
         return random_widths(costs, initial[int(rng.integers(len(initial)))], rng)
 
-    def move(least: int, most: int, own: Widths, rng: np.random.Generator) -> Widths | None:
-        for _ in range(_PATIENCE):
-            factors = np.ones(len(own))
-            layers = rng.choice(len(own), int(rng.integers(1, 3)), replace=False)
-            factors[layers] = 2 ** rng.uniform(least, most, len(layers))
-            child = _bounded(costs, factors * own)
-            if child != own and limits[-1] / 2 <= costs.macs(child) <= limits[0]:
-                return child
-        return None
+    move = functools.partial(_scaled_layers, costs, (limits[-1] / 2, limits[0]))
 
     def mutate(own: Widths, rng: np.random.Generator) -> Widths:
-        return move(-1, 1, own, rng) or sample(rng)
+        return move((-1, 1), own, rng) or sample(rng)
 
     def neighbours(own: Widths) -> list[Widths]:
         near = [_bounded(costs, own + d * unit) for unit in np.eye(len(own)) for d in (-1, 1)]
@@ -181,10 +173,26 @@ def widths(
         del images
         return inherit(linen(build(parent)), linen(build(child)), variables, fresh, image)
 
-    moves = {"grow": functools.partial(move, 0, 1), "cut": functools.partial(move, -1, 0)}
+    moves = {"grow": functools.partial(move, (0, 1)), "cut": functools.partial(move, (-1, 0))}
     return Space(
         sample, mutate, neighbours, encode, lambda own: None, None, cost, build, moves, inherited
     )
+
+
+def _scaled_layers(
+    costs: WidthCosts, bounds: tuple[float, float], powers: tuple[int, int], own: Widths,
+    rng: np.random.Generator,
+) -> Widths | None:  # fmt: skip
+    """Multiplies the widths of one or two layers by powers of 2; None if no result is within bounds
+    of MACs."""
+    for _ in range(_PATIENCE):
+        factors = np.ones(len(own))
+        layers = rng.choice(len(own), int(rng.integers(1, 3)), replace=False)
+        factors[layers] = 2 ** rng.uniform(*powers, len(layers))
+        child = _bounded(costs, factors * own)
+        if child != own and bounds[0] <= costs.macs(child) <= bounds[1]:
+            return child
+    return None
 
 
 def _shapes(model: Model, image: Sequence[int]) -> Any:
