@@ -4,7 +4,8 @@
 
 Sparse VD removes no weights in training and starts with a trained network; the divergence is ramped
 up between epochs 5 and 20. L0 evaluates an average of its weights, uses weight decay, and trains on
-all but ten of the 60,000 images. "Sensitivity per example" averages absolute values over the batch;
+all but ten of the 60,000 images; "by layer" has the penalties of "L0" in the study lenet300.
+"Sensitivity per example" averages absolute values over the batch;
 its other settings are those of "sensitivity 103×" in the study lenet300. NPN and a dense network
 have NPN's optimizer, Adam at a constant rate; "NPN with SGD" has the recipe of the other arms.
 """
@@ -25,6 +26,7 @@ def get_config() -> ConfigDict:
         "sparse VD unremoved": mnist(sparse_vd, 200, remove=False),
         "sparse VD unremoved 0–1": mnist(sparse_vd, 200, remove=False),
         "L0 averaged": mnist(l0, 200, penalties=(0.1,), decay=5e-4),
+        "L0 averaged by layer": mnist(l0, 200, penalties=(0.2, 0.5, 2.5), decay=5e-4),
         "sensitivity per example": mnist(
             sensitivity, 150, density=0.0097, patience=1, kind="unspecified_per_example", **LOOP
         ),
@@ -36,8 +38,9 @@ def get_config() -> ConfigDict:
     arms["sparse VD unremoved"].train.init_from = f"{_NETWORKS}:trained"
     unit = arms["sparse VD unremoved 0–1"]
     unit.model.name, unit.train.init_from = f"{_NETWORKS}:UnitPixels", f"{_NETWORKS}:trained_unit"
-    arms["L0 averaged"].optimizer.ema = 0.999
-    arms["L0 averaged"].data.validation = 10 / 60_000
+    for arm in ("L0 averaged", "L0 averaged by layer"):
+        arms[arm].optimizer.ema = 0.999
+        arms[arm].data.validation = 10 / 60_000
     own = arms["NPN with Adam"].optimizer
     arms["dense with Adam"].optimizer = own.copy_and_resolve_references()
     arms["NPN with SGD"].optimizer = dense.get_config().optimizer
