@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 #: Times of each measurement in seconds, by name.
 Seconds = dict[str, list[float]]
@@ -32,6 +33,20 @@ def compiling() -> Iterator[Callable[[], float]]:
         yield lambda: covered(spans)
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
+
+
+@contextlib.contextmanager
+def without_stored_programs() -> Iterator[None]:
+    """Forgets compiled programs and does not use JAX's cache on disk in the block."""
+    before = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # otherwise the setting has no effect after the first program
+    jax.clear_caches()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:

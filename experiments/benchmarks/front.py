@@ -4,6 +4,7 @@ import functools
 import pathlib
 import tempfile
 
+from gpnas.timing import without_stored_programs
 from gpnas.train import train_front
 
 from .measure import Measurement, Options, Seconds, ratio, summary
@@ -29,7 +30,7 @@ def front_wall_ratio(options: Options) -> Measurement:
     for _ in range(rounds):
         for name, front in levels.items():
             config.front = front
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, without_stored_programs():
                 run = functools.partial(train_front, config, pathlib.Path(folder) / name, data)
                 taken[name].append(seconds_of(run))
     value = ratio(taken, "front", "dense")

@@ -36,9 +36,7 @@ def run(config: ConfigDict, options: Options) -> None:
         done = {(r["arm"], r["rate"], r["seed"]) for r in read_lines(path)}
         if (arm, rate, seed) in done or options.stopped():
             return
-        one = config.front.copy_and_resolve_references().unlock()
-        one.seed, one.optimizer.learning_rate, one.resume = seed, rate, True
-        one.update(FIELDS[arm])
+        one = front_config(config, arm, rate, seed)
         one.update(fields)
         record = train_front(one, _folder(config, options, arm, rate, seed), data)
         record.pop("digest")  # of front.json
@@ -57,6 +55,14 @@ def run(config: ConfigDict, options: Options) -> None:
             once(arm, rates["networks"], seed)
     if "onnx" in installed_formats():
         _measure(config, options, rates["networks"])
+
+
+def front_config(config: ConfigDict, arm: str, rate: float, seed: int) -> ConfigDict:
+    """Returns the config of the front of an arm, for `train_front`."""
+    one = config.front.copy_and_resolve_references().unlock()
+    one.seed, one.optimizer.learning_rate, one.resume = seed, rate, True
+    one.update(FIELDS[arm])
+    return one
 
 
 def _folder(config: ConfigDict, options: Options, arm: str, rate: float, seed: int) -> pathlib.Path:

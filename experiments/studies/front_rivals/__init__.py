@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from experiments.studies.front.run import LONG, chosen_rates
 from experiments.studies.front.tables import errors_by_arm
 from experiments.studies.front_rivals.config import get_config
+from experiments.studies.front_rivals.growing import PRUNING
 from experiments.studies.front_rivals.run import (
     chosen_records,
     fronts_of,
@@ -19,7 +20,6 @@ from experiments.studies.front_rivals.run import (
 from experiments.studies.front_rivals.tables import (
     COMPARED,
     FRONT,
-    PRUNING,
     UNIFORM,
     WIDTHS,
     Rows,
@@ -95,9 +95,10 @@ def _targets(
     ]
     latency = read_lines(results / FRONT / "latency.jsonl")
     newborns = read_lines(results / "front_newborns" / "records.jsonl")
+    rounds = read_lines(results / "front_wall" / "records.jsonl")
     wall, reference = walls[-1] if walls else None, reference_error(known, config)
     return targets_table(
-        Known(config, rows, errors, fronts, found, latency, newborns, wall, reference)
+        Known(config, rows, errors, fronts, found, latency, newborns, rounds, wall, reference)
     )
 
 

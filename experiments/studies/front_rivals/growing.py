@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.front_rivals.networks import Context, develop
 
-_PRUNING, OVERSHOOT = "pruning only", "overshoot"
+PRUNING, OVERSHOOT = "pruning only", "overshoot"
 #: Fields of the method of arms that only grow, from small networks.
 GROWTH: Mapping[str, Mapping[str, Any]] = {
     "growing only": {"spare": 0.25},
@@ -15,7 +15,7 @@ GROWTH: Mapping[str, Mapping[str, Any]] = {
 }
 #: Fields of the method of each arm.
 METHODS: Mapping[str, Mapping[str, Any]] = {
-    _PRUNING: {},
+    PRUNING: {},
     **GROWTH,
     "growing with exchange": {"name": "experiments.studies.front.arms:exchange", "spare": 0.25},
     OVERSHOOT: {"spare": 0.25},
@@ -45,7 +45,7 @@ def costs_on_the_way(config: ConfigDict, arm: str, level: float) -> tuple[float,
       arm: One of `METHODS`.
       level: The final cost, as a fraction of the whole network's.
     """
-    if arm == _PRUNING:
+    if arm == PRUNING:
         return 1.0, level
     first = config.seed_cost * level
     if arm == OVERSHOOT:

@@ -70,7 +70,7 @@ def run(config: ConfigDict, options: Options) -> None:
       UserError: If the study `front` has no record of a seed.
     """
     path = options.results / config.study / "records.jsonl"
-    context = _context(config, options)
+    context = make_context(config, options)
     path.parent.mkdir(parents=True, exist_ok=True)
     arms = config.only.split(",") if config.only else installed(config.arms)
     tuned = [arm for arm in TUNED if arm in {_AS.get(name, name) for name in arms}]
@@ -160,7 +160,12 @@ def _case(record: Mapping[str, Any]) -> Case:
     return Case(*(record[field] for field in Case._fields))
 
 
-def _context(config: ConfigDict, options: Options) -> Context:
+def make_context(config: ConfigDict, options: Options) -> Context:
+    """Returns the common settings of runs.
+
+    Raises:
+      UserError: If the study `front` has no record of a seed.
+    """
     path = options.results / _FRONT / "records.jsonl"
     found = read_lines(path)
     tuned = {r["seed"] for r in found if r["arm"] == _FRONT} >= {*config.tuning_seeds}

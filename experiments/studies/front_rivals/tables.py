@@ -17,7 +17,7 @@ from experiments.studies.front_rivals.searches import INHERITING
 from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
 
 Records = Sequence[Mapping[str, Any]]
-FRONT, WIDTHS, PRUNING = "front", "front's widths", "pruning only"
+FRONT, WIDTHS = "front", "front's widths"
 UNIFORM = "uniform widths"
 #: Pairs of an arm and others that are compared with it in a further table.
 COMPARED: Mapping[str, Sequence[str]] = {

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from configs import development, rigl
 from experiments.benchmarks import MEASUREMENTS, Missing, Options, fashion, pytorch, selection
@@ -21,7 +22,7 @@ from experiments.benchmarks.subjects import (
     random_data,
     trained,
 )
-from gpnas.timing import covered
+from gpnas.timing import covered, without_stored_programs
 from gpnas.train import make_plan
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -57,6 +58,28 @@ def test_compiling_counts_what_compiles_and_nothing_else():
     before = seconds()
     jax.jit(lambda x: jnp.cos(x) + 2)(jnp.ones(3)).block_until_ready()
     assert seconds() == before
+
+
+def test_programs_are_compiled_anew_where_stored_ones_are_not_used(tmp_path):
+    def stored(add):
+        before = len([*tmp_path.iterdir()])
+        jax.jit(lambda x: jnp.cos(x) @ x + add)(jnp.ones((3, 3)))
+        return len([*tmp_path.iterdir()]) > before
+
+    folder, least = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    before = jax.config.values[folder], jax.config.values[least]
+    try:
+        jax.config.update(folder, str(tmp_path))
+        jax.config.update(least, 0)
+        compilation_cache.reset_cache()
+        assert stored(1)
+        with without_stored_programs():
+            assert not stored(2)
+        assert stored(3)
+    finally:
+        jax.config.update(folder, before[0])
+        jax.config.update(least, before[1])
+        compilation_cache.reset_cache()
 
 
 def test_nested_spans_count_once():

@@ -177,7 +177,9 @@ def judged(rows, target, **fields):
     config.front.front = LEVELS
     network = {"level": 0.25, "relative_macs": 0.24, "step": 1}
     fronts = {"front": {0: {"networks": [network]}}}
-    known = targets.Known(config, rows, errors, fronts, [], [], [], None, 13.0)._replace(**fields)
+    known = targets.Known(config, rows, errors, fronts, [], [], [], [], None, 13.0)._replace(
+        **fields
+    )
     lines = [[cell.text for cell in row] for row in targets.targets_table(known).rows]
     return next(line[1:] for line in lines if line[0].startswith(target))
 
@@ -217,8 +219,10 @@ def test_a_difference_of_two_fixed_networks_shows_nothing():
 
 def test_targets_without_records():
     assert judged({}, "overshoot") == ["no records yet", "no records yet"]
-    assert judged({}, "wall time") == ["no records yet", "no records yet"]
-    assert judged({}, "wall time", wall=1.3) == ["1.30", "missed"]
+    assert judged({}, "wall time of a front") == ["no records yet", "no records yet"]
+    assert judged({}, "wall time of a front", wall=1.3) == ["1.30", "missed"]
+    rounds = [{"seconds": {"front": 6.0, "pruning": own}} for own in (9.0, 12.0, 20.0)]
+    assert judged({}, "wall time of front, 14", rounds=rounds) == ["0.50 (median of 3)", "met"]
     newborns = [
         {"arm": arm, "incoming": {"0": 0.9, "10": norm, "199": 0.3}, "outgoing": {"10": 0.2}}
         for arm, norm in (("growing only", 0.4), ("growing only", 0.6), ("drawn", 2.0))
