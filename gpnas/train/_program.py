@@ -5,6 +5,7 @@ or a call receives the examples themselves, streamed (`_feed`). `_segments` divi
 of compiled programs.
 """
 
+import contextlib
 import dataclasses
 import functools
 import types
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from gpnas._jit_once import jit_once
 from gpnas._stacking import stack, unstack
@@ -153,6 +155,12 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
         _make_on_eval(plan, predict_all),
         executables,
     )
+
+
+def matmul_precision(train: ConfigDict) -> contextlib.AbstractContextManager:
+    """Sets JAX's precision of products to `train.matmul_precision`, unless that is empty."""
+    value = train.matmul_precision
+    return jax.default_matmul_precision(value) if value else contextlib.nullcontext()
 
 
 def initial_state(plan: Plan, key: jax.Array, loaded: Any = None) -> TrainState:
