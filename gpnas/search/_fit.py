@@ -2,7 +2,9 @@
 
 A program is compiled once per module and serves any number of steps. Steps run in chunks of fixed
 length; the number of steps in a chunk, their learning rates and the number of distillation steps
-are traced arguments.
+are traced arguments. On a GPU, each iteration of a loop of traced length synchronises with the
+host. Off the CPU, whole chunks therefore have a program of static length, and the other program is
+compiled only for remaining steps.
 """
 
 import functools
@@ -108,7 +110,8 @@ class _ModulePrograms(NamedTuple):
       start: `(variables, key) → state` before the first step.
       logits: `(variables, images) → (batch, classes)`, in evaluation mode.
       metric: `(variables, images, targets) → (batch,)`, the task's metric in evaluation mode.
-      alone: `(replica, chunk) → state`, a chunk of steps of one network.
+      alone: `(replica, chunk, length) → state`, a chunk of steps of one network: `length`, which is
+        static, or `chunk.count` if that is None.
       together: The same under `vmap` over replicas.
     """
 
@@ -116,8 +119,8 @@ class _ModulePrograms(NamedTuple):
     start: Callable[[Any, jax.Array], TrainState]
     logits: Callable[..., jax.Array]
     metric: Callable[..., jax.Array]
-    alone: Callable[[_Replica, _Chunk], TrainState]
-    together: Callable[[_Replica, _Chunk], TrainState]
+    alone: Callable[[_Replica, _Chunk, int | None], TrainState]
+    together: Callable[[_Replica, _Chunk, int | None], TrainState]
 
 
 def make_programs(
@@ -155,7 +158,10 @@ def make_programs(
                 stack([np.int32(len(job.targets) - at) for job in jobs]),
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(count), images, labels)
-            state = (own.together if len(jobs) > 1 else own.alone)(replica, chunk)
+            run = own.together if len(jobs) > 1 else own.alone
+            # On a CPU, decisions cost nothing and one program compiles faster than two.
+            static = count == _CHUNK and jax.default_backend() != "cpu"
+            state = run(replica, chunk, _CHUNK if static else None)
         return [{"params": one.params, **one.model_state} for one in unstack(state, len(jobs))]
 
     def predict(module: nn.Module, variables: Any, images: np.ndarray) -> np.ndarray:
@@ -190,11 +196,18 @@ def _compile(module: nn.Module, data: Dataset, rule: SGD, training: Training) ->
         batch = standardize(images, data), targets
         return training.make(module).metrics(variables, batch)[training.metric.name]
 
-    together = jax.vmap(run, (0, None))
+    def together(replicas: _Replica, chunk: _Chunk, length: int | None) -> TrainState:
+        return jax.vmap(lambda replica: run(replica, chunk, length))(replicas)
+
     quick = functools.partial(jax.jit, compiler_options=_quick(0))
     usual = functools.partial(jax.jit, compiler_options=_quick(1))
     return _ModulePrograms(
-        quick(begin), quick(start), usual(logits), usual(metric), usual(run), usual(together)
+        quick(begin),
+        quick(start),
+        usual(logits),
+        usual(metric),
+        usual(run, static_argnums=2),
+        usual(together, static_argnums=2),
     )
 
 
@@ -211,8 +224,8 @@ def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray
 
 def _make_run(
     module: nn.Module, data: Dataset, rule: SGD, training: Training
-) -> Callable[[_Replica, _Chunk], TrainState]:
-    """Returns a chunk of steps of one network."""
+) -> Callable[[_Replica, _Chunk, int | None], TrainState]:
+    """Returns a chunk of steps of one network, see `_ModulePrograms.alone`."""
     step = make_step(training.make(module), _DENSE, _optimizer(rule), kind="plain")
 
     def target_of(i: Any, replica: _Replica, chunk: _Chunk) -> Any:
@@ -222,14 +235,15 @@ def _make_run(
         hard = jax.nn.one_hot(own, data.num_classes)
         return jnp.where(i < replica.distilled, replica.targets[i], hard)
 
-    def run(replica: _Replica, chunk: _Chunk) -> TrainState:
+    def run(replica: _Replica, chunk: _Chunk, length: int | None) -> TrainState:
         def turn(i: Any, state: TrainState) -> TrainState:
             images = standardize(chunk.images[replica.rows[i]], data)
             free = jax.tree.map(lambda own: own | (i >= replica.distilled), replica.free)
             batch = images, target_of(i, replica, chunk)
             return step(state, batch, free=free, rate=chunk.rates[i])[0]
 
-        return jax.lax.fori_loop(0, chunk.count, turn, replica.state)
+        count = chunk.count if length is None else length
+        return jax.lax.fori_loop(0, count, turn, replica.state)
 
     return run
 

@@ -10,6 +10,11 @@ from gpnas.errors import UserError
 _FLAG = "--xla_gpu_deterministic_ops=true"
 
 
+def is_deterministic() -> bool:
+    """Returns whether XLA's flag for deterministic GPU programs is set in this process."""
+    return _FLAG in os.environ.get("XLA_FLAGS", "").split()
+
+
 def set_deterministic(wanted: bool) -> None:
     """Adds XLA's flag for deterministic GPU programs to XLA_FLAGS of this process.
 
@@ -19,10 +24,9 @@ def set_deterministic(wanted: bool) -> None:
     Raises:
       UserError: If JAX's backend has started without the flag.
     """
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    if not wanted or _FLAG in flags:
+    if not wanted or is_deterministic():
         return
     if xla_bridge.backends_are_initialized():
         allowed = f"False, or XLA_FLAGS={_FLAG} in the environment: JAX has started without it"
         raise UserError("train.deterministic", True, allowed)
-    os.environ["XLA_FLAGS"] = " ".join([*flags, _FLAG])
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAG}"

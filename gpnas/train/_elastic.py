@@ -22,6 +22,7 @@ from gpnas.data import Dataset
 from gpnas.errors import UserError
 from gpnas.masks import apply
 from gpnas.models import removable_blocks
+from gpnas.train._evaluate import keep_validation
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import Program, initial_state, make_program
 from gpnas.train._rebuild import Rebuild, check_rebuilt, find_rebuild, with_structure_of
@@ -89,6 +90,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
       plan: The plan of the supernet.
     """
     placed = data if plan.stream else _on_device(data)  # once for all programs
+    build = functools.partial(_build, data=placed, validation=keep_validation(plan, placed))
     rebuild = find_rebuild(config, data, plan)
     sizes = rebuild.sizes
     made: dict[str, _Network] = {}
@@ -96,7 +98,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
     def built(network: Mapping[str, Any]) -> _Network:
         name = json.dumps(network)
         if name not in made:
-            made[name] = _build(make_plan(config, data, network, plan.supernet), placed)
+            made[name] = build(make_plan(config, data, network, plan.supernet))
         return made[name]
 
     def resized(
@@ -130,7 +132,7 @@ def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:
 
     whole = _shapes(plan), plan.variables
     network = rebuild.architecture(plan.task.model, plan.variables["params"], sizes)
-    base = made[json.dumps(network)] = _build(plan, placed)
+    base = made[json.dumps(network)] = build(plan)
     program = base.program._replace(
         resize_to_active=lambda state: resize_to_active(base, True, state),
         from_full_shape=from_full_shape,
@@ -145,8 +147,9 @@ def _executables(made: Mapping[str, _Network]) -> int:
     return sum(one.program.executables() for one in made.values())
 
 
-def _build(plan: Plan, data: Dataset) -> _Network:
-    return _Network(plan, make_program(plan, data), _make_initialize(plan))
+def _build(plan: Plan, data: Dataset, validation: Callable[[], Any] | None) -> _Network:
+    program = make_program(plan, data, validation=validation)
+    return _Network(plan, program, _make_initialize(plan))
 
 
 def _on_device(data: Dataset) -> Dataset:

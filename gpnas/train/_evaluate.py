@@ -1,6 +1,7 @@
 """Evaluation: metrics and predicted classes of networks on all examples of a split."""
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from gpnas.data import Dataset, Split, standardize
 from gpnas.train._plan import Plan
 from gpnas.train._step import Metrics
 
-_BATCH = 1000  # examples
+BATCH = 1000  # examples
 _MOST_CLASSES = 100  # largest number of classes for which predictions are kept
 BYTES = 1 << 28  # largest size of the examples on the device at once
 
@@ -20,14 +21,34 @@ BYTES = 1 << 28  # largest size of the examples on the device at once
 Evaluated = tuple[dict[str, float], np.ndarray | None]
 
 
-def make_predict_all(plan: Plan, data: Dataset) -> Callable[[list, Split], list[Evaluated]]:
+def keep_validation(plan: Plan, data: Dataset) -> Callable[[], Any] | None:
+    """Returns `() → batches`: the validation split on the device, sent by the first call.
+
+    The memory is freed with the function. None if the training set is streamed, since it may not
+    fit the device, or if the validation split has several parts.
+    """
+    most = -(-len(data.validation) // BATCH)
+    if plan.stream or _part_size(data.validation, BATCH, most) < most:
+        return None
+    return functools.cache(lambda: jax.device_put(next(_batches(data.validation, BATCH, most))))
+
+
+def make_predict_all(
+    plan: Plan, data: Dataset, validation: Callable[[], Any] | None = None
+) -> Callable[[list, Split], list[Evaluated]]:
     """Builds `Program.predict_all`: `([variables], split) → [(metrics, classes)]`.
 
     Each part of a split is one call of a program for all networks. A part has as many batches as
     the validation images, so that all splits share the program, but at most `BYTES` or one batch.
     If `plan.loop` is "steps", each network and batch is one call.
+
+    Args:
+      plan: The plan of the run.
+      data: The data set.
+      validation: `keep_validation`, to share its memory; by default, the function has its own.
     """
-    sums, most = _make_sums(plan, data), -(-len(data.validation) // _BATCH)
+    sums, most = _make_sums(plan, data), -(-len(data.validation) // BATCH)
+    validation = validation or keep_validation(plan, data)
     batch_sums = jax.jit(sums)
 
     @jax.jit
@@ -51,7 +72,11 @@ def make_predict_all(plan: Plan, data: Dataset) -> Callable[[list, Split], list[
         return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(networks))]
 
     def predict_all(networks: list, split: Split) -> list[Evaluated]:
-        parts = [part_sums(networks, batches) for batches in _batches(split, _BATCH, most)]
+        if validation is not None and split is data.validation:
+            batches: Iterable = [validation()]
+        else:
+            batches = _batches(split, BATCH, most)
+        parts = [part_sums(networks, part) for part in batches]
         found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         return [
             (
@@ -93,6 +118,12 @@ def _make_sums(
     return sums
 
 
+def _part_size(split: Split, batch: int, most: int) -> int:
+    """Returns the batches of a part: at most `most`, and of at most `BYTES` or one."""
+    size = batch * (split.inputs[:1].nbytes + split.targets[:1].nbytes)
+    return min(most, max(BYTES // size, 1))
+
+
 def _batches(
     split: Split, batch: int, most: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -100,8 +131,7 @@ def _batches(
 
     A split larger than `most` batches or `BYTES` is yielded in parts of equal shape.
     """
-    size = batch * (split.inputs[:1].nbytes + split.targets[:1].nbytes)
-    batches = min(most, max(BYTES // size, 1))
+    batches = _part_size(split, batch, most)
     for start in range(0, len(split), batches * batch):
         inputs, targets = (
             np.pad(x, ((0, batches * batch - len(x)), *[(0, 0)] * (x.ndim - 1))).reshape(

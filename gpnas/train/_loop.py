@@ -40,6 +40,7 @@ from gpnas.train._program import (
     Program,
     in_saved_widths,
     make_program,
+    matmul_precision,
     resize_to_active,
 )
 from gpnas.train._run import Replica, RunContext, restore_run, save_run, selected_at
@@ -125,8 +126,7 @@ def train_replicas(
         run = RunContext(
             configs, folders, checkpoints, data, plan, orders, stopped, clock, trace, progress
         )
-        if config.train.matmul_precision:
-            locks.enter_context(jax.default_matmul_precision(config.train.matmul_precision))
+        locks.enter_context(matmul_precision(config.train))
         return _run(run, loaded)
 
 

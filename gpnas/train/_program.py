@@ -5,6 +5,7 @@ or a call receives the examples themselves, streamed (`_feed`). `_segments` divi
 of compiled programs.
 """
 
+import contextlib
 import dataclasses
 import functools
 import types
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from gpnas._jit_once import jit_once
 from gpnas._stacking import stack, unstack
@@ -107,7 +109,13 @@ def resize_to_active(
     return program, [state], state is not states[0]
 
 
-def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: int = 0) -> Program:
+def make_program(
+    plan: Plan,
+    data: Dataset,
+    replicas: int = 1,
+    shard_min_size: int = 0,
+    validation: Callable[[], Any] | None = None,
+) -> Program:
     """Builds the programs of a run.
 
     Args:
@@ -118,6 +126,8 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
         updates.
       shard_min_size: Elements of the smallest array that is sharded, for one seed, see `shardings`;
         0: all are replicated.
+      validation: The validation split on the device, for programs that share its memory, see
+        `_evaluate.keep_validation`; by default, the program has its own.
     """
 
     layout, init = _make_init(plan, shard_min_size)
@@ -140,7 +150,7 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
             return [network(states[0])]
         return unstack(jax.vmap(network, (_REPLICA_AXES,))(_stacked(states)), len(states))
 
-    predict_all = make_predict_all(plan, data)
+    predict_all = make_predict_all(plan, data, validation)
     return Program(
         plan.task.metric,
         lambda keys, loaded=None: [init(key, loaded) for key in keys],
@@ -153,6 +163,12 @@ def make_program(plan: Plan, data: Dataset, replicas: int = 1, shard_min_size: i
         _make_on_eval(plan, predict_all),
         executables,
     )
+
+
+def matmul_precision(train: ConfigDict) -> contextlib.AbstractContextManager:
+    """Sets JAX's precision of products to `train.matmul_precision`, unless that is empty."""
+    value = train.matmul_precision
+    return jax.default_matmul_precision(value) if value else contextlib.nullcontext()
 
 
 def initial_state(plan: Plan, key: jax.Array, loaded: Any = None) -> TrainState:

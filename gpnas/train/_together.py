@@ -13,9 +13,10 @@ from ml_collections import ConfigDict
 
 from gpnas._files import append_line, cache_home, digest_of, read_lines, sealed
 from gpnas.data import Dataset
+from gpnas.train._deterministic import is_deterministic
 from gpnas.train._feed import open_feed
 from gpnas.train._plan import Plan
-from gpnas.train._program import make_program
+from gpnas.train._program import make_program, matmul_precision
 from gpnas.train._shuffle import batch_order
 
 _FASTER = 0.9  # seeds finish together, so records come later; requires a clear gain
@@ -38,10 +39,11 @@ def faster_together(config: ConfigDict, data: Dataset, plan: Plan, replicas: int
     path, key = cache_home() / "replicas.jsonl", _key(config, plan, replicas)
     known = next((line for line in read_lines(path) if line.get("key") == key), None)
     if known is None:
-        measured = {
-            name: milliseconds(plan, data, count)
-            for name, count in (("together_ms", replicas), ("one_ms", 1))
-        }
+        with matmul_precision(config.train):
+            measured = {
+                name: milliseconds(plan, data, count)
+                for name, count in (("together_ms", replicas), ("one_ms", 1))
+            }
         known = sealed({"key": key, "device": jax.devices()[0].device_kind, **measured})
         path.parent.mkdir(parents=True, exist_ok=True)
         append_line(path, known)
@@ -55,11 +57,11 @@ def faster_together(config: ConfigDict, data: Dataset, plan: Plan, replicas: int
 
 
 def _key(config: ConfigDict, plan: Plan, replicas: int) -> str:
-    """Returns a digest of device, versions, network, batch and number of seeds."""
+    """Returns a digest of device, versions, XLA's flag, network, batch and number of seeds."""
     devices = [device.device_kind for device in jax.devices()]
     network = jax.tree.map(lambda x: f"{x.dtype}{x.shape}", (plan.variables, plan.inputs))
     about = [devices, jax.__version__, config.model.to_dict(), config.train.matmul_precision]
-    known = [*about, str(network), plan.batch_size, replicas]
+    known = [*about, is_deterministic(), str(network), plan.batch_size, replicas]
     return digest_of(known)
 
 

@@ -61,6 +61,31 @@ def test_without_space_a_run_ends_in_one_line_and_goes_on(whole, tmp_path):
     assert found["told"] and found["same"] and found["code"] == 74
 
 
+@pytest.mark.parametrize(
+    ("missed", "differs", "value", "holds"),
+    [(0, None, 4, True), (3, None, 4, True), (3, 2, 4, False), (99, None, 2, False)],
+)
+def test_equal_bits_need_a_kill_in_every_second_run(
+    missed, differs, value, holds, tmp_path, monkeypatch
+):
+    """The first `missed` runs that are to be killed end before; run `differs` ends otherwise."""
+    runs, expected = [], commands.Expected("convolutions", {".": "a"}, 5)
+
+    def killed(expected, folder, kills, rng):
+        runs.append(folder)
+        asked.extend([True] * kills)
+        return [True] * kills * (len(asked) > missed)
+
+    asked: list[bool] = []
+    end = {".": "a"}, {".": "b"}
+    monkeypatch.setattr(interruptions, "uninterrupted", lambda *args: [expected])
+    monkeypatch.setattr(interruptions, "killed", killed)
+    monkeypatch.setattr(interruptions, "states", lambda at: end[runs.index(at) == differs])
+    found = interruptions.same_bits(Options(tmp_path, 4))
+    assert (found.value, found.holds) == (value, holds)
+    assert len(set(runs)) == len(runs) == 4 + min(missed, 18)
+
+
 @pytest.mark.parametrize("kind", ["train", "elastic", "convolutions"])
 def test_small_runs_have_valid_configs(kind):
     assert check_config(small.get_config(kind)) is None

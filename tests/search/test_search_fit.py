@@ -12,6 +12,7 @@ import pytest
 
 from gpnas.data import standardize
 from gpnas.search._fit import SGD, Job, make_programs
+from tests import jaxprs
 
 RULE = SGD(learning_rate=0.1, momentum=0.9, weight_decay=0.01)
 BATCH = 16
@@ -124,6 +125,49 @@ def test_a_module_is_traced_once_for_any_number_of_steps(programs, digits):
     for one in jobs:
         programs.train(Net(), [one])
     assert len(TRACES) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_whole_chunks_have_a_static_length_off_the_cpu(seeds, digits, monkeypatch):
+    (expected, *_) = train(make_programs(digits, RULE), digits, seeds, 53)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    calls, jit = [], jax.jit
+
+    def watched(f, **options):
+        jitted = jit(f, **options)
+
+        def call(*args):
+            if f.__name__ == ("run" if seeds == 1 else "together"):
+                calls.append((f, args))
+            return jitted(*args)
+
+        return call
+
+    monkeypatch.setattr(jax, "jit", watched)
+    (found, *_) = train(make_programs(digits, RULE), digits, seeds, 53)
+    chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-5)
+    decisions = {"while", "cond", "sort"}
+    static, traced = (
+        decisions & jaxprs.primitives(jax.make_jaxpr(f, static_argnums=2)(*args))
+        for f, args in calls
+    )
+    assert (static, traced) == (set(), {"while"})
+    assert [length for _, (*_, length) in calls] == [50, None]
+
+
+def test_only_remaining_steps_need_a_second_program(digits, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    programs, traced = make_programs(digits, RULE), []
+    for steps in (100, 50, 53, 7):
+        before = len(TRACES)
+        train(programs, digits, 1, steps)
+        traced.append(len(TRACES) > before)
+    assert traced == [True, False, True, False]
+
+
+def train(programs, digits, seeds, steps):
+    return programs.train(Net(), [job(programs, digits, seed, steps) for seed in range(seeds)])
 
 
 @pytest.mark.slow

@@ -143,6 +143,13 @@ def launch(forked, tmp_path):
         yield start
 
 
+def in_a_minute(processes):
+    """The finished processes, all of which end within a minute."""
+    _, late = concurrent.futures.wait(processes, timeout=60)
+    assert not late
+    return [process.result() for process in processes]
+
+
 def watched(run):
     """`{step: (states, selected)}`, the checkpoints of what `run()` trains."""
     found, save = {}, _checkpoint.save
@@ -289,8 +296,8 @@ def test_a_mistake_ends_all_processes(launch, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "record.json").write_text("{}")
     before = set(tmp_path.iterdir())
-    both = launch(str(tmp_path / "mistakes.py"), str(tmp_path), "{coordinator}", "{process}")
-    both = [process.result() for process in both]
+    command = str(tmp_path / "mistakes.py"), str(tmp_path), "{coordinator}", "{process}"
+    both = in_a_minute(launch(*command))
     assert [process.returncode for process in both] == [2, 2]
     told = [[line for line in process.stdout.splitlines() if "allowed" in line] for process in both]
     assert told[0] == told[1] and len(told[0]) == 5
@@ -313,9 +320,7 @@ def test_a_mistake_ends_all_processes(launch, tmp_path):
 @pytest.mark.parametrize("mistake", ["--config.train.epochz=3", "--config=nowhere.py", "more"])
 def test_a_mistake_in_one_command_line_ends_all_processes(mistake, launch, training):
     folder, command = training
-    begun = time.monotonic()
-    both = [process.result() for process in launch(*command, after=((), (mistake,)))]
-    assert time.monotonic() - begun < 60
+    both = in_a_minute(launch(*command, after=((), (mistake,))))
     assert [process.returncode for process in both] == [2, 2], both[0].stderr
     lines = {process.stderr.splitlines()[-1] for process in both}
     assert len(lines) == 1 and ": got " in lines.pop()
@@ -339,8 +344,7 @@ def test_hosts_with_other_numbers_of_devices_are_refused_on_each(launch, tmp_pat
     code = "import sys; from gpnas.train import distributed as d; from gpnas import commandline\n"
     code += "at, i = sys.argv[1:]; sys.argv[1:] = []\n"
     code += "commandline.start(lambda argv: d.initialize(at, 2, int(i)))"
-    both = launch("-c", code, "{coordinator}", "{process}", devices=(4, 2))
-    both = [process.result() for process in both]
+    both = in_a_minute(launch("-c", code, "{coordinator}", "{process}", devices=(4, 2)))
     assert [process.returncode for process in both] == [2, 2]
     errors = {process.stderr for process in both}
     assert errors == {"devices: got '4, 2', allowed: the same number of devices in each process\n"}

@@ -42,11 +42,11 @@ def recipe(tiny):
 
 @pytest.fixture(scope="module")
 def seen(recipe, digits, tmp_path_factory):
-    """`(record, [(step, widths)], folder)` of an elastic run."""
-    met, run = [], make_program
+    """`(record, [(step, widths)], uploads of the validation split)` of an elastic run."""
+    met, sent, run, put = [], [], make_program, jax.device_put
 
-    def watch(plan, *args):
-        program = run(plan, *args)
+    def watch(plan, *args, **more):
+        program = run(plan, *args, **more)
 
         def go(state, index, steps, *step):
             met.append((int(state.step), plan.variables["params"]["Dense_0"]["kernel"].shape[1]))
@@ -54,19 +54,25 @@ def seen(recipe, digits, tmp_path_factory):
 
         return program._replace(run=go)
 
+    def upload(tree, *args):
+        sent.append((1, 1000, *digits.input_shape) in map(np.shape, jax.tree.leaves(tree)))
+        return put(tree, *args)
+
     folder = tmp_path_factory.mktemp("elastic") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_elastic, "make_program", watch)
+        patch.setattr(jax, "device_put", upload)
         record = train(recipe(), folder, digits)
-    return record, met, folder
+    return record, met, sent.count(True)
 
 
 @pytest.mark.slow
 def test_arrays_follow_the_living(seen, recipe, digits):
-    record, met, _ = seen
+    record, met, uploads = seen
     widths = [width for _, width in met]
     assert widths[0] < 32 and max(widths) > widths[0] and widths[-1] == 8
     assert record["compilations"] == len(set(widths)) <= 8
+    assert uploads == 1  # programs share it
     sizes = {group.name: group.size for group in _plan.make_plan(recipe(), digits).groups.groups}
     assert sizes == {"params/Dense_0/kernel:1": 32, "params/Dense_1/kernel:1": 16}
 

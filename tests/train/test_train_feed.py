@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import _feed, _placement, make_plan, train, train_replicas
+from gpnas.train import _checkpoint, _feed, _placement, make_plan, train, train_replicas
 from gpnas.train._shuffle import batch_order
 
 streaming = pytest.mark.skipif(
@@ -70,6 +70,21 @@ def test_a_run_goes_on_with_either_feed(config, digits, tmp_path, stop_at, three
         config.train.feed = feeds[1]
         found = train(config, folder, digits)
         assert_same(found, whole, folder, tmp_path / "whole")
+
+
+@streaming
+@pytest.mark.slow
+def test_a_streamed_run_that_was_stopped_ends_in_the_same_state(
+    config, digits, tmp_path, stop_at, three_steps
+):
+    """It stops at step 14, the second of the three steps that are sent at once."""
+    config.train.feed, config.resume = "stream", True
+    whole = train(config, tmp_path / "whole", digits)
+    with stop_at(11):
+        train(config, tmp_path / "parts", digits)
+    assert _checkpoint.steps(tmp_path / "parts" / "checkpoints")[-1] == 14
+    found = train(config, tmp_path / "parts", digits)
+    assert found["state_sha256"] == whole["state_sha256"] and len(whole["state_sha256"]) == 64
 
 
 RUN = """

@@ -1,5 +1,6 @@
 """What comes from the device: lines of metrics, fetched together; evaluations, in one program."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
-from gpnas import timing
+from gpnas import data, timing
 from gpnas.train import (
     _checkpoint,
     _evaluate,
@@ -153,3 +154,45 @@ def test_splits_are_evaluated_by_one_program(tiny, digits):
     with timing.compiling() as compiled:
         program.evaluate(network, digits.train)
         assert compiled() == 0
+
+
+def on_device(split):
+    """Arrays of the split's images in padded batches of 100 that are on a device."""
+    shape = (-(-len(split) // 100), 100, *split.inputs.shape[1:])
+    return [x for x in jax.live_arrays() if x.shape == shape]
+
+
+@pytest.mark.parametrize("loop", ["scan", "steps", "segments"])
+def test_validation_examples_are_sent_to_the_device_once(loop, tiny, digits, monkeypatch):
+    monkeypatch.setattr(_evaluate, "BATCH", 100)
+    config = tiny(name="dense")
+    config.train.loop = loop
+    program = make_program(make_plan(config, digits), digits)
+    networks = program.networks(program.init([jax.random.key(i) for i in range(2)]))
+    assert not on_device(digits.validation)
+    first = program.predict_all(networks, digits.validation)
+    with jax.transfer_guard_host_to_device("disallow_explicit"):
+        again = program.predict_all(networks, digits.validation)
+    jax.tree.map(np.testing.assert_array_equal, again, first)
+    assert len(on_device(digits.validation)) == 1
+    with timing.compiling() as compiled:  # the program of a split that is sent
+        program.predict_all(networks, data.Split(*dataclasses.astuple(digits.validation)))
+        assert compiled() == 0
+    assert len(on_device(digits.validation)) == 1
+    del program
+    assert not on_device(digits.validation)
+
+
+@pytest.mark.parametrize("reason", ["streamed", "large"])
+def test_validation_examples_that_may_not_fit_do_not_stay(reason, tiny, digits, monkeypatch):
+    plan, split = make_plan(tiny(name="dense"), digits), digits.validation
+    if reason == "streamed":
+        plan = plan._replace(stream=5)
+    else:
+        monkeypatch.setattr(_evaluate, "BATCH", 100)
+        monkeypatch.setattr(_evaluate, "BYTES", 1)
+    predict_all = _evaluate.make_predict_all(plan, digits)
+    before = sum(x.nbytes for x in jax.live_arrays())
+    variables = jax.device_get(plan.task.init(jax.random.key(0), digits.train.inputs[:1]))
+    predict_all([variables], split)
+    assert sum(x.nbytes for x in jax.live_arrays()) <= before

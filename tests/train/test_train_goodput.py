@@ -1,13 +1,17 @@
 """Where the time of a run goes, and its bits: two runs of a config end in the same."""
 
+import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from gpnas.errors import UserError
-from gpnas.train import make_plan, train
+from gpnas.train import Stopped, _loop, _together, make_plan, train
 from gpnas.train._goodput import goodput, split_due, undone
+from gpnas.train._program import initial_state, make_bodies
+from tests import jaxprs
 
 LINES = [
     {"split": "train", "wall_s": 5.0, "compile_s": 2.0, "start_s": 1.0, "data_s": 0.5},
@@ -60,10 +64,57 @@ def test_a_run_that_was_stopped_tells_what_it_lost_and_ends_in_the_same_state(
     assert found["state_sha256"] == again["state_sha256"]
     assert 9e3 < found["seconds"]["lost"] < 2e4 and found["wall_s"] < 9e3
 
-    config.train.matmul_precision = "bfloat16"
-    config.resume = False
-    other = train(config, tmp_path / "bfloat16", digits)
-    assert other["config"]["train"]["matmul_precision"] == "bfloat16"
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("highest", (jax.lax.Precision.HIGHEST,) * 2), ("", None)]
+)
+def test_all_products_of_a_run_have_its_precision(
+    value, expected, tiny, digits, tmp_path, monkeypatch
+):
+    found = []
+
+    def precisions(plan, data, *more):
+        state = jax.eval_shape(functools.partial(initial_state, plan), jax.random.key(0))
+        sums = dict.fromkeys(plan.metrics, jnp.float32(0))
+        rows = jnp.zeros((1, plan.batch_size), int)
+        args = 0, state, sums, data.train.inputs, data.train.targets, rows
+        jaxpr = jax.make_jaxpr(make_bodies(plan, data)["any"])(*args)
+        products = [e for e, _ in jaxprs.equations(jaxpr) if e.primitive.name == "dot_general"]
+        found.extend(product.params["precision"] for product in products)
+        raise Stopped
+
+    monkeypatch.setattr(_loop, "make_program", precisions)
+    config = tiny(name="rigl", density=0.2, every=5)
+    config.train.matmul_precision = value
+    with pytest.raises(Stopped):
+        train(config, tmp_path / "run", digits)
+    # Forward of three layers; gradients of their weights, and of the inputs of two.
+    assert found == [expected] * 8
+
+
+def test_seeds_are_timed_as_they_train(tiny, digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    timed = []
+
+    def milliseconds(plan, data, replicas):
+        timed.append((replicas, jax.config.jax_default_matmul_precision))
+        return 1.0
+
+    monkeypatch.setattr(_together, "milliseconds", milliseconds)
+    config = tiny(name="dense")
+    plan = make_plan(config, digits)
+
+    def measure(precision, flags):
+        config.train.matmul_precision = precision
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        assert _together.faster_together(config, digits, plan, 2)
+        return [timed.pop(0) for _ in range(len(timed))]
+
+    default = jax.config.jax_default_matmul_precision
+    assert measure("", "") == [(2, default), (1, default)]
+    assert measure("highest", "") == [(2, "highest"), (1, "highest")]
+    assert len(measure("", "--a --xla_gpu_deterministic_ops=true")) == 2  # another program
+    assert not measure("", "--a")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from tests.cases import some
+
 pytestmark = pytest.mark.slow
 
 RUN = """
@@ -61,6 +63,39 @@ RUNS = {
 
 #: The same, of a network whose units compete under a cost budget.
 UNIT_RUNS = {1: ["jit-scan:1"], 8: ["jit-scan:8", "pmap-scan:8 pmap"]}
+
+
+#: As users run it: with XLA's optimizations, which tests otherwise disable.
+OPTIMIZED = """
+import json, os, sys
+os.environ["XLA_FLAGS"] = ""
+import jax, numpy as np
+from jax.sharding import AxisType, Mesh
+from ml_collections import ConfigDict
+from gpnas import data
+from gpnas.train import _placement, make_plan, make_program
+from gpnas.train._shuffle import batch_order
+
+jax.config.update("jax_disable_most_optimizations", False)
+config, digits, found = ConfigDict(json.loads(sys.argv[1])), data.load("digits"), {}
+plan = make_plan(config, digits)
+order = batch_order(len(digits.train), plan.batch_size, config.seed)
+
+def lists(tree):
+    return [np.ravel(leaf).tolist() for leaf in jax.tree.leaves(tree)]
+
+for count in (1, 2, 4, 8):
+    devices = np.array(jax.devices()[:count])
+    _placement.mesh = lambda: Mesh(devices, (_placement.AXIS,), axis_types=(AxisType.Auto,))
+    program = make_program(plan, digits)
+    placed, found[count] = program.place(program.init([jax.random.key(config.seed)])), []
+    for step in range(0, plan.total_steps, 5):
+        placed, _ = program.run(placed, order(step, 5)[None], 5, step)
+        (state,) = program.fetch(placed)
+        on = len(jax.tree.leaves(placed.params)[0].sharding.device_set)
+        found[count].append({"on": on, "masks": lists(state.masks), "params": lists(state.params)})
+print(json.dumps(found))
+"""
 
 
 def run_all(config, runs, python, folder):
@@ -121,3 +156,24 @@ def test_units_compete_as_on_one_device(unit_runs, name):
     assert many["curve"] == one["curve"]
     assert many["masks"] == one["masks"] and len(one["masks"]) == 2
     assert many["devices"] == 8
+
+
+@pytest.mark.parametrize(
+    "method",
+    some([{"name": "rigl"}, {"name": "development", "window": 3, "peak": 3.0}], [{"name": "rigl"}]),
+    ids=lambda method: method["name"],
+)
+def test_masks_are_equal_with_the_optimizations_of_users(method, tiny, python):
+    """40 steps of which every fifth updates the masks; the state is compared after each of them."""
+    config = tiny(density=0.2, every=5, **method)
+    config.train.batch_size, config.train.epochs = 256, 8
+    done = python("-c", OPTIMIZED, config.to_json(), devices=8)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    one = found["1"]
+    assert len({json.dumps(event["masks"]) for event in one}) > 4
+    for count, many in found.items():
+        for event, expected in zip(many, one, strict=True):
+            assert event["on"] == int(count) and event["masks"] == expected["masks"]
+            for leaf, like in zip(event["params"], expected["params"], strict=True):
+                np.testing.assert_allclose(leaf, like, rtol=1e-5, atol=1e-5)

@@ -25,6 +25,7 @@ METHODS = {
     "ste": {"density": 0.2, "every": 3},
     "lottery": {"rounds": 1, "rewind_at": 0.1},
     "development_units": {"density": 0.25, "every": 5, "window": 3},
+    "development_cost": {"curve": ((0.0, 0.3), (0.5, 0.5), (0.8, 0.25)), "every": 5, "window": 3},
 }
 CHUNK, BATCH = 7, 64
 
@@ -59,7 +60,9 @@ def segment(plan, digits, kind, length):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dense", "development", "rigl", "gmp", "development_units"])
+@pytest.mark.parametrize(
+    "name", ["dense", "development", "rigl", "gmp", "development_units", "development_cost"]
+)
 @pytest.mark.parametrize("kind", ["plain", "observing"])
 def test_steps_between_mask_updates_decide_nothing(name, kind, plan_of, digits):
     plan = plan_of(name)
