@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
         name="serene",
         density=0.01,
         kind="lower_bound",
+        positions="mean",
         rate=1e-4,
         refresh=1,
         patience="auto",

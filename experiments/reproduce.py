@@ -12,10 +12,11 @@
 
 Studies are the folders of experiments/studies. Records are appended to results/STUDY/records.jsonl;
 runs with a record are skipped. The tables and figures between the markers of docs/*.md and
-README.md are then rewritten. With --fast records are written to WORKDIR/fast, with --budget=paper
-to WORKDIR/paper; tables are only printed. Some studies need extras of the package: `deploy` needs
-`deploy`, `quant` needs `quant`, `torch_pruning` needs `bench`. Studies that measure time need an
-otherwise idle machine.
+README.md are then rewritten. With --budget=paper, rows whose papers have other epochs than the
+study are trained with five seeds; records are appended to results/paper/STUDY/records.jsonl and
+shown in sections of their own. With --fast, records are written to WORKDIR/fast, and tables are
+only printed. Some studies need extras of the package: `deploy` needs `deploy`, `quant` needs
+`quant`, `torch_pruning` needs `bench`. Studies that measure time need an otherwise idle machine.
 
 With --jobs, each row is a process; the arms of a sweep without rows are divided among as many
 processes; each other study is one. On a shared GPU, set XLA_PYTHON_CLIENT_PREALLOCATE=false.
@@ -54,12 +55,13 @@ def main(argv: Sequence[str]) -> None:
     from experiments.studies import study as library  # the repository was just added to the path
 
     asked = _asked(library, argv[1:])
-    results = pathlib.Path(_RESULTS.value)
-    aside = "fast" if _FAST.value else "paper" if _BUDGET.value == "paper" else ""
-    if aside:
-        results = pathlib.Path(_WORKDIR.value) / aside
+    paper, fast = _BUDGET.value == "paper", _FAST.value
+    results, workdir = pathlib.Path(_RESULTS.value), pathlib.Path(_WORKDIR.value)
+    if fast:
+        results = workdir / "fast"
     with stop_signal() as stopped:
-        options = library.Options(results, pathlib.Path(_WORKDIR.value), _RAW.value or "", stopped)
+        aside = library.PAPER if paper else ""
+        options = library.Options(results / aside, workdir / aside, _RAW.value or "", stopped)
         to_run = _runnable(asked, bool(argv[1:])) if _RUN.value else []
         failed: list[str] = []
         if _JOBS.value > 1:
@@ -72,8 +74,9 @@ def main(argv: Sequence[str]) -> None:
     pages = []
     for _, study, config in asked if _PAGES.value else ():
         docs = pathlib.Path(_DOCS.value)
-        pages += library.write_pages(study, config, results, docs, not aside)
-    if not aside:
+        shown = study.get_config() if paper else config
+        pages += library.write_pages(study, shown, results, docs, not fast)
+    if not fast:
         print("\n".join(map(str, dict.fromkeys(pages))))
     if failed:
         raise GaveUp(f"{len(failed)} processes failed: {'; '.join(failed)}")
@@ -116,25 +119,29 @@ def _run_side_by_side(
 
 def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDict]]:
     """Returns the requested studies by name, with configs restricted to the requested arms."""
+    paper = _BUDGET.value == "paper"
+    if _FAST.value and paper:
+        raise UserError("budget", "paper", "own, with --fast")
     studies = library.load()
     selected = _selected(studies, names) if names else dict.fromkeys(studies, ())
     found = []
-    paper = _BUDGET.value == "paper"
     for name, arms in selected.items():
         study = studies[name]
-        if (_FAST.value and study.shorten is None) or (paper and not study.paper_epochs):
+        longer = library.other_epochs(study) if paper else {}
+        if (_FAST.value and study.shorten is None) or (paper and not longer):
             continue
         config = study.get_config()
         if arms:
             config.only = ",".join(_full_names(name, study, config, arms))
         if paper:
-            library.lengthen(config, study.paper_epochs)
+            library.lengthen(config, longer)
         if _FAST.value:
             _shorten(config, study.shorten)
         found.append((name, study, config))
     if not found:
-        allowed = [name for name, study in studies.items() if study.paper_epochs or not paper]
-        raise UserError("study or row", ", ".join(names), "; ".join(allowed))
+        known = [name for name, one in studies.items() if not paper or library.other_epochs(one)]
+        allowed = "; ".join(known) + (", where papers have other epochs" if paper else "")
+        raise UserError("study or row", ", ".join(names), allowed)
     return found
 
 

@@ -8,6 +8,7 @@ from experiments.studies.verdicts import target_verdict
 from gpnas.report import Cell, Column, Table, stats
 
 Record = Mapping[str, Any]
+NPN_EPOCHS = 500  # of NPN's paper, for LeNet-5; its dense networks are trained as long
 
 
 class Bar(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.studies.study import Options, Section, Study
+from experiments.studies.study import Options, Section, Study, records
 from gpnas.errors import UserError
 from gpnas.report import (
     Cell,
@@ -45,6 +45,7 @@ def search_sections(*against: str) -> Callable[[pathlib.Path, ConfigDict], Mappi
     """
 
     def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
+        records(results, config)  # refuses two generations of an arm
         summary = summarise(read_runs([results / config.study / "records.jsonl"]))
         differences = [search_difference_table(summary.searches, arm) for arm in against]
         tables = [*search_tables(summary), *differences]

@@ -1,5 +1,6 @@
 """A study: what it runs, and the tables and figures that it writes to a page of docs/."""
 
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -17,6 +18,10 @@ from gpnas.errors import UserError
 from gpnas.records import read_lines, write_bytes
 from gpnas.report import FigureSpec, Table
 from gpnas.train import run_study
+
+#: Folder, and end of the markers, of records with the papers' epochs.
+PAPER = "paper"
+_SEEDS = 5  # with the papers' epochs
 
 
 class Section(NamedTuple):
@@ -107,22 +112,30 @@ def epochs(number: int) -> Callable[[ConfigDict], None]:
 
 
 def lengthen(config: ConfigDict, epochs: Mapping[str, int]) -> None:
-    """Gives arms of a sweep the epochs of their papers; leaves out the other arms.
+    """Gives arms of a sweep the epochs of their papers, and five seeds; leaves out the other arms.
 
     Args:
-      config: Config of the sweep; its study becomes STUDY_paper.
+      config: Config of the sweep.
       epochs: Epochs by arm.
 
     Raises:
-      UserError: If `config.only` names an arm whose paper's epochs are not known.
+      UserError: If `config.only` names another arm.
     """
     only = [arm for arm in config.only.split(",") if arm]
     for arm in only:
         if arm not in epochs:
             raise UserError("row, at the paper's budget", arm, "; ".join(epochs))
-    config.study, config.only = f"{config.study}_paper", ",".join(only or epochs)
-    for arm in only or epochs:
-        config.arms[arm].train.epochs = epochs[arm]
+    config.seeds, config.only = tuple(range(_SEEDS)), ",".join(only or epochs)
+    arms = {arm: config.arms[arm] for arm in epochs}
+    for arm, own in arms.items():
+        own.train.epochs = epochs[arm]
+    config.arms = ConfigDict(arms, allow_dotted_keys=True)
+
+
+def other_epochs(study: Study) -> dict[str, int]:
+    """Returns the epochs of the papers by arm, of arms that have others in the study."""
+    arms = study.get_config().arms if study.paper_epochs else {}
+    return {arm: n for arm, n in study.paper_epochs.items() if arms[arm].train.epochs != n}
 
 
 def records(results: pathlib.Path, config: ConfigDict, name: str = "records") -> list[dict]:
@@ -177,6 +190,9 @@ def write_pages(
 ) -> list[pathlib.Path]:
     """Writes a study's sections to its page and to README.md, see `write`; returns these pages.
 
+    If arms have other epochs in their papers (`other_epochs`), sections of the records in
+    results/paper are written between the markers "NAME paper"; without records they are empty.
+
     Args:
       study: The study.
       config: Its config.
@@ -186,13 +202,30 @@ def write_pages(
     """
     if study.sections is None:
         return []
-    made = dict(study.sections(results, config))
+    made = dict(study.sections(results, config)) | _of_papers(study, results)
     readme = {name: made.pop(name) for name in study.readme if name in made}
     both = {docs / study.page: made, docs.parent / "README.md": readme}
     pages = {page: sections for page, sections in both.items() if sections}
     for page, sections in pages.items():
         write(sections, page, results / config.study, write_page)
     return list(pages)
+
+
+def _of_papers(study: Study, results: pathlib.Path) -> dict[str, Section]:
+    """Returns the sections of records with the papers' epochs; without records, empty ones."""
+    epochs = other_epochs(study)
+    if not study.sections or not epochs:
+        return {}
+    config, folder, found = study.get_config(), results / PAPER, {}
+    lengthen(config, epochs)
+    run = bool(read_lines(folder / config.study / "records.jsonl"))
+    for name, (tables, figures) in study.sections(folder, config).items():
+        titled = [
+            dataclasses.replace(one, caption=f"{one.caption}, with the papers' epochs")
+            for one in tables
+        ]
+        found[f"{name} {PAPER}"] = Section(titled, figures) if run else Section()
+    return found
 
 
 def write(

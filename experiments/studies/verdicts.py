@@ -52,17 +52,29 @@ def target_verdict(gap: stats.Estimate, sign: int, form: str = ".2f") -> str:
     found = verdict(gap, sign)
     if found in ("yes", "no"):
         return found
-    where = f"{'above' if gap.mean > 0 else 'below'} by {abs(gap.mean):{form}}"
-    half = "" if gap.half is None else f", half-width {gap.half:{form}}"
-    return f"not shown with {_count(gap)} (mean {where}{half})"
+    return target_left_open(gap.n, gap.mean, gap.half, form)
 
 
-def _count(gap: stats.Estimate) -> str:
-    return f"{gap.n} seed{'s' if gap.n > 1 else ''}"
+def target_left_open(seeds: int, mean: float, half: float | None, form: str) -> str:
+    """Returns "not shown with 3 seeds (mean above by 0.10, half-width 0.30)".
+
+    Args:
+      seeds: Number of seeds.
+      mean: Mean of values minus target.
+      half: Half the width of its interval, if it has one.
+      form: Format of differences.
+    """
+    where = f"{'above' if mean > 0 else 'below'} by {abs(mean):{form}}"
+    width = "" if half is None else f", half-width {half:{form}}"
+    return f"not shown with {_count(seeds)} (mean {where}{width})"
+
+
+def _count(seeds: int) -> str:
+    return f"{seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def _seeds(gap: stats.Estimate) -> str:
-    count = _count(gap)
+    count = _count(gap.n)
     if gap.half is None:
         return count + (f" ({stats.EQUAL})" if gap.n > 1 else "")
     return f"{count} (half-width {gap.half:.2g})"

@@ -4,12 +4,14 @@ Three papers share one pruning loop (see `plateau`) and differ in the sensitivit
 a weight, of the loss to a weight, or of the outputs to a neuron.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import optax
 
 from gpnas._settings import Count, Density, Fraction, NonNegative
+from gpnas.errors import UserError
 from gpnas.masks import stateful_identity
 from gpnas.methods._method import EvalContext, Forecast, Hooks, Method, rate_until, step_at
 from gpnas.methods.plateau import init_plateau, prune_at_plateaus
@@ -26,11 +28,11 @@ _OF_WEIGHTS: _Kinds = {
     ),
     "specified": (weights.specified, lambda classes: 1.0),
 }
-_OF_NEURONS: _Kinds = {
-    "exact": (neurons.on_incoming(neurons.exact), lambda classes: (1 + classes) / 3),
-    "lower_bound": (neurons.on_incoming(neurons.lower_bound), lambda classes: 2 / 3),
-    "upper_bound": (neurons.on_incoming(neurons.upper_bound), lambda classes: 0.0),
-    "local": (neurons.on_incoming(neurons.local), lambda classes: 1 / 3),
+_OF_NEURONS: Mapping[str, tuple[Callable[..., neurons.Neurons], Callable[[int], float]]] = {
+    "exact": (neurons.exact, lambda classes: (1 + classes) / 3),
+    "lower_bound": (neurons.lower_bound, lambda classes: 2 / 3),
+    "upper_bound": (neurons.upper_bound, lambda classes: 0.0),
+    "local": (neurons.local, lambda classes: 1 / 3),
 }
 
 
@@ -103,6 +105,7 @@ def serene(
     total_steps: int,
     classes: int,
     kind: Literal["exact", "lower_bound", "upper_bound", "local"] = "lower_bound",
+    positions: neurons.Positions = "mean",
     rate: NonNegative = 1e-4,
     refresh: Count = 1,
     patience: Count,
@@ -116,11 +119,21 @@ def serene(
       density, total_steps, classes, rate, refresh, patience, slack, tolerance, stop_at: As for
         `sensitivity`.
       kind: "exact", "lower_bound", "upper_bound" or "local", see `gpnas.sensitivity.neurons`.
+      positions: Whether S of a filter is the "mean" or the "sum" over the positions of its output;
+        only "exact" and "lower_bound" have a sum.
+
+    Raises:
+      UserError: If `kind` has no sum.
 
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equations 3 to 12.
     """
-    found, cost = _OF_NEURONS[kind]
+    of_neurons, cost = _OF_NEURONS[kind]
+    if positions == "sum":
+        if kind not in ("exact", "lower_bound"):
+            raise UserError("method.positions", positions, f'"mean", with kind "{kind}"')
+        of_neurons = functools.partial(of_neurons, positions=positions)
+    found = neurons.on_incoming(of_neurons)
     stop = step_at(stop_at, total_steps)
     prune = prune_at_plateaus(patience, slack, tolerance, density, stop)
     regulariser = shrink(rate_until(stop, rate), found, refresh)

@@ -1,14 +1,15 @@
 """Sensitivity of neurons: derivatives of the outputs with respect to pre-activations.
 
 A neuron is an output of a layer with a `kernel`: a unit of a dense layer, or a filter of a
-convolution (averaged over positions). Pre-activations are read by a Flax interceptor, which works
-for any Linen model.
+convolution (averaged or summed over positions). Pre-activations are read by a Flax interceptor,
+which works for any Linen model.
 
 `exact`, `lower_bound`, `upper_bound` and `local` take `forward`, the forward pass of a batch
 (`gpnas.gates.Forward`), and `params`. They return `{path of the kernel: (neurons,) float32}`.
 """
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from gpnas.gates import Forward, Intercept
 from gpnas.masks import init_masks, masked_leaves, tree
 
 Neurons = dict[str, jax.Array]  # (neurons,) by path of the kernel
+Positions = Literal["mean", "sum"]  # of a filter's output
 
 
 def kernel_paths(params: Any) -> list[str]:
@@ -57,16 +59,17 @@ def pre_activations(forward: Forward, params: Any) -> Neurons:
     return {path: seen[path] for path in kernel_paths(params) if path in seen}
 
 
-def exact(forward: Forward, params: Any) -> Neurons:
+def exact(forward: Forward, params: Any, positions: Positions = "mean") -> Neurons:
     """Computes `S_i = (1/C) · Σ_k |∂y_k/∂p_i|`, averaged over the batch.
 
     C is the number of outputs y_k; p_i is the pre-activation. It takes one backward pass, batched
-    over outputs.
+    over outputs. S of a filter is the "mean" or the "sum" over the positions of its output.
 
     References:
       Tartaglione et al. 2021, SeReNe (arXiv:2102.03773), equation 3.
     """
-    return forward.mean({p: _per_neuron(g) for p, g in per_example(forward, params).items()})
+    found = per_example(forward, params)
+    return forward.mean({p: _per_neuron(g, positions) for p, g in found.items()})
 
 
 def per_example(forward: Forward, params: Any) -> Neurons:
@@ -83,15 +86,17 @@ def per_example(forward: Forward, params: Any) -> Neurons:
     return {p: jnp.mean(jnp.abs(tree.wide(g)), 0) for p, g in each.items()}
 
 
-def lower_bound(forward: Forward, params: Any) -> Neurons:
+def lower_bound(forward: Forward, params: Any, positions: Positions = "mean") -> Neurons:
     """Computes `(1/C) · |Σ_k ∂y_k/∂p_i|`, averaged over the batch, in one backward pass.
+
+    Absolute values are taken at each position of a filter, then averaged or summed as for `exact`.
 
     References:
       Tartaglione et al. 2021 (arXiv:2102.03773), equation 9.
     """
     pull, outputs = _pull(forward, params)
     summed = pull(jnp.full(outputs.shape, 1 / outputs.shape[-1], outputs.dtype))
-    return forward.mean({p: _per_neuron(jnp.abs(g)) for p, g in summed.items()})
+    return forward.mean({p: _per_neuron(jnp.abs(g), positions) for p, g in summed.items()})
 
 
 def upper_bound(forward: Forward, params: Any) -> Neurons:
@@ -167,6 +172,8 @@ def _pull(forward: Forward, params: Any) -> tuple[Any, jax.Array]:
     return lambda cotangent: pull(cotangent)[0], outputs
 
 
-def _per_neuron(values: jax.Array) -> jax.Array:
-    """Averages over all axes except the last."""
-    return jnp.mean(tree.wide(values), tuple(range(values.ndim - 1)))
+def _per_neuron(values: jax.Array, positions: Positions = "mean") -> jax.Array:
+    """Averages over the batch, and averages or sums over the positions between the first axis and
+    the last."""
+    mean = jnp.mean(tree.wide(values), tuple(range(values.ndim - 1)))
+    return mean * math.prod(values.shape[1:-1]) if positions == "sum" else mean

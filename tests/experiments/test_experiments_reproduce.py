@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.studies import study
+from gpnas.records import read_lines
 from gpnas.report import FigureSpec
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,56 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
     }  # fmt: skip
 
 
+TINY = """
+import runpy
+from configs import dense
+from experiments.studies import study
+from experiments.studies.papers import Bar, paper_table
+from gpnas.train import study as arms_of
+
+def get_config():
+    arms = {"short": dense.get_config(), "known": dense.get_config()}
+    for arm in arms.values():
+        arm.data.name, arm.model.widths = "digits", (8,)
+        arm.train.update(epochs=1, batch_size=256, tensorboard=False)
+    return arms_of("tiny", arms, densities=(), seeds=(0,))
+
+def sections(results, config):
+    bars = [Bar(arm, epochs=2) for arm in config.arms]
+    return {"tiny": study.Section([paper_table("Tiny", bars, study.records(results, config))])}
+
+tiny = study.Study(get_config, study.sweep, sections, "page.md", ("short", "known"),
+                   paper_epochs={"short": 2, "known": 1})
+study.load = lambda: {"tiny": tiny}
+runpy.run_path("experiments/reproduce.py", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_papers_budgets_have_records_and_sections_of_their_own(python, tmp_path):
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "page.md"
+    empty = [f"<!-- begin {name} -->\n<!-- end {name} -->\n" for name in ("tiny", "tiny paper")]
+    page.write_text("".join(empty))
+    folders = [f"--{name}={tmp_path / name}" for name in ("docs", "results", "workdir")]
+
+    def own_and_papers(*arguments):
+        done = python("-c", TINY, *folders, *arguments)
+        assert done.returncode == 0, done.stderr
+        own, _, papers = page.read_text().partition("<!-- begin tiny paper -->")
+        return own, papers
+
+    own, papers = own_and_papers("--norun")
+    assert "| short |" in own and papers == "\n<!-- end tiny paper -->\n"
+    same, papers = own_and_papers("--budget=paper")
+    assert same == own and "**Tiny, with the papers' epochs**" in papers
+    (row,) = (line for line in papers.splitlines() if line.startswith(("| short", "| known")))
+    assert "| 5 | 2 (2) |" in row
+    assert len(read_lines(tmp_path / "results/paper/tiny/records.jsonl")) == 5
+    assert not (tmp_path / "results/tiny/records.jsonl").exists()
+    assert len([*(tmp_path / "workdir/paper/tiny").iterdir()]) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, error",
@@ -57,8 +108,10 @@ def test_the_pages_are_those_of_the_records(python, tmp_path):
         (["sparse DV"], "study or row: got 'sparse DV', allowed: as_published; "),
         (
             ["gradmax", "--budget=paper"],
-            "study or row: got 'gradmax', allowed: lenet300; lenet5; tickets\n",
+            "study or row: got 'gradmax', allowed: as_published; curves; lenet5; tickets, where ",
         ),
+        (["L0", "--budget=paper"], "study or row: got 'L0', allowed: as_published; curves; "),
+        (["lenet5", "--budget=paper", "--fast"], "budget: got 'paper', allowed: own, with --fast"),
         (
             ["coupling_wide/dev"],
             "arm of coupling_wide: got 'dev', allowed: GraNet matched; development\n",

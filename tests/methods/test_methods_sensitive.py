@@ -20,7 +20,7 @@ METHODS = {
     "lobster": {"name": "lobster"},
     "unspecified": {"name": "sensitivity", "kind": "unspecified"},
     "specified": {"name": "sensitivity", "kind": "specified", "refresh": 2},
-    "exact": {"name": "serene", "kind": "exact"},
+    "exact": {"name": "serene", "kind": "exact", "positions": "sum"},
     "lower bound": {"name": "serene", "kind": "lower_bound", "refresh": 3},
     "upper bound": {"name": "serene", "kind": "upper_bound"},
     "local": {"name": "serene", "kind": "local"},
@@ -202,6 +202,14 @@ def test_mistakes_are_reported_by_field(name, field, value):
     with pytest.raises(UserError) as error:
         made(**settings)
     assert error.value.field == f"method.{field}" and "\n" not in str(error.value)
+
+
+def test_only_derivatives_are_summed_over_positions():
+    for kind in ("local", "upper_bound"):
+        with pytest.raises(UserError, match=rf'positions: got .sum., allowed: "mean".*"{kind}"'):
+            made(name="serene", density=0.1, kind=kind, positions="sum")
+    with pytest.raises(UserError, match="method.positions: got 'max', allowed: "):
+        made(name="serene", density=0.1, positions="max")
 
 
 @pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)

@@ -89,6 +89,21 @@ def test_lower_bound(net, jacobian):
     assert_close(net.look(neurons.lower_bound), expected)
 
 
+@pytest.mark.parametrize("kind", [neurons.exact, neurons.lower_bound])
+def test_sums_over_positions(net, jacobian, kind):
+    """A filter has the sum of what its positions have; the batch is averaged, and units are one
+    position."""
+    classes = 1  # axis
+    each = {
+        name: abs(j).mean(classes) if kind is neurons.exact else abs(j.mean(classes))
+        for name, j in jacobian.items()
+    }
+    expected = {
+        f"{name}/kernel": s.mean(0).reshape(-1, s.shape[-1]).sum(0) for name, s in each.items()
+    }
+    assert_close(net.look(functools.partial(kind, positions="sum")), expected)
+
+
 def test_filters_have_a_lower_bound_each(convnet):
     """Not that of channel 0 for all."""
     found = convnet.look(neurons.lower_bound)

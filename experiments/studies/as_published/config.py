@@ -1,4 +1,4 @@
-"""LeNet-300-100 on MNIST with the recipes of papers and their code, at their budgets.
+"""LeNet-300-100 on MNIST with the recipes of papers and their code, 200 epochs where known.
 
     python experiments/reproduce.py "sparse VD unremoved"
 
@@ -7,7 +7,8 @@ up between epochs 5 and 20. L0 evaluates an average of its weights, uses weight 
 all but ten of the 60,000 images; "by layer" has the penalties of "L0" in the study lenet300.
 "Sensitivity per example" averages absolute values over the batch;
 its other settings are those of "sensitivity 103×" in the study lenet300. NPN and a dense network
-have NPN's optimizer, Adam at a constant rate; "NPN with SGD" has the recipe of the other arms.
+have NPN's optimizer, Adam at a constant rate; "NPN with SGD" has the recipe of the other arms. The
+paper of NPN has 500 epochs, for LeNet-5 (`--budget=paper`).
 """
 
 from ml_collections import ConfigDict

@@ -14,6 +14,7 @@ arms have one recipe, and the gates of "NPN SGD" are trained by Adam at NPN's le
 from ml_collections import ConfigDict
 
 from configs import dense, gmp, lobster, npn_expand, npn_sparsify, one_shot, serene, static
+from experiments.studies.papers import NPN_EPOCHS
 from experiments.studies.recipes import mnist, same_recipe
 from gpnas.train import study
 
@@ -21,6 +22,15 @@ EPOCHS = 50
 _ANALYSES = (
     "gpnas.sensitivity.entropy:psp_entropy",
     "experiments.studies.curves.analyses:top_eigenvalue",
+)
+_PRICES = (0.1, 0.2, 0.4, 0.8, 1.6)
+#: The arms of NPN, and the dense networks of their recipes.
+PAPER_EPOCHS = dict.fromkeys(
+    (
+        *(f"{name}@{price:g}" for name in ("NPN", "NPN SGD") for price in _PRICES),
+        *("NPN expand", "dense with Adam", "dense"),
+    ),
+    NPN_EPOCHS,
 )
 _LOOP = {"patience": 1, "rate": 1e-3, "tolerance": 0.25, "stop_at": 0.75}
 
@@ -40,7 +50,7 @@ def get_config() -> ConfigDict:
         arm.analysis = _ANALYSES
         same_recipe(arm)
     own = npn_sparsify.get_config().optimizer
-    for price in (0.1, 0.2, 0.4, 0.8, 1.6):
+    for price in _PRICES:
         arms[f"NPN@{price:g}"] = mnist(npn_sparsify, EPOCHS, penalties=(price,))
         arms[f"NPN SGD@{price:g}"] = sgd = mnist(npn_sparsify, EPOCHS, penalties=(price,))
         sgd.optimizer = dense.get_config().optimizer

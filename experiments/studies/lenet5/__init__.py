@@ -13,6 +13,8 @@ BARS = (
     Bar("LeNet-5 dense", "0.80 %", error=0.8),
     Bar("LeNet-5 sparse VD", "280× at 0.75 %", 200, error=0.75, compression=280, after_miss=True),
     Bar("LeNet-5 sensitivity", "51× at 0.78 %", error=0.78, compression=51),
+    Bar("LeNet-5 SeReNe mean"),
+    Bar("LeNet-5 SeReNe sum"),
     Bar("LeNet-5 L0", "9-18-65-25 at 1.0 %", 200, error=1.0, units=(9, 18, 65, 25)),
     Bar("LeNet-5 L0-ARM", "6-10-39-11 at 1.0 %", 200, error=1.0, units=(6, 10, 39, 11),
         after_miss=True),
@@ -20,7 +22,8 @@ BARS = (
 
 
 def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-    table = paper_table("LeNet-5 (Caffe) on MNIST", BARS, records(results, config))
+    bars = [bar for bar in BARS if bar.arm in config.arms]
+    table = paper_table("LeNet-5 (Caffe) on MNIST", bars, records(results, config))
     return {"lenet5": Section([table])}
 
 

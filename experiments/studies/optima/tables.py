@@ -6,6 +6,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from experiments.studies.verdicts import target_left_open
 from gpnas.report import Cell, Column, Table, formatting
 
 # Name of a measurement: table, strategy.
@@ -35,7 +36,7 @@ def optimum_table(lines: Sequence[Mapping[str, Any]]) -> Table:
     }
     titles = ("mean", "asked", "reached", "median", "largest", "given up at", "given up", "seeds")
     columns = [Column(title, numeric=False) for title in ("table", "strategy")]
-    columns += [Column(title) for title in titles]
+    columns += [Column(title, numeric=title != "reached") for title in titles]
     rows = [
         [Cell(text) for text in (*names, *_figures(newest[name]))]
         for name, names in NAMES.items()
@@ -55,11 +56,12 @@ def _figures(line: Mapping[str, Any]) -> list[str]:
     first, seeds = details["first_seed"], details["seeds"]
     limit = float(line["target"].removeprefix("≤ "))
     half = float(stdtrit(seeds - 1, 0.975)) * details["deviation"] / math.sqrt(seeds)
-    clear = "yes" if line["value"] < limit else "no"
+    gap = float(line["value"]) - limit
+    clear = "yes" if gap < 0 else "no"
     return [
         f"{line['value']:.0f} ± {half:.0f}",
         line["target"],
-        clear if abs(line["value"] - limit) > half else "not shown",
+        clear if abs(gap) > half else target_left_open(seeds, gap, half, ".0f"),
         f"{details['median']:.0f}",
         f"{details['largest']:,}",
         f"{details['cap']:,}",

@@ -1,15 +1,19 @@
 """Records of a sweep beside the settings that it has today."""
 
 import json
+from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
 
 from configs import gmp
 from experiments.studies.generations import check_equal, outdated
-from experiments.studies.study import records
+from experiments.studies.study import load, records
 from gpnas.errors import UserError
+from gpnas.records import read_lines
 from gpnas.train import settings, study
+
+RESULTS = Path(__file__).parents[3] / "results"
 
 
 def a_study(**method):
@@ -62,3 +66,14 @@ def test_records_of_other_studies_have_one_config_per_arm(tmp_path):
     (tmp_path / "s" / "records.jsonl").write_text(lines)
     with pytest.raises(UserError, match=r"records: got 's, front, train.epochs 8 and 16', .*one"):
         records(tmp_path, ConfigDict({"study": "s"}))
+
+
+@pytest.mark.exhaustive
+def test_committed_records_have_the_settings_of_their_study():
+    """Otherwise a study trains its finished runs again."""
+    old = {}
+    for name, one in load().items():
+        config = one.get_config()
+        if "densities" in config:
+            old[name] = outdated(read_lines(RESULTS / name / "records.jsonl"), config)
+    assert not {name: texts for name, texts in old.items() if texts} and len(old) > 10

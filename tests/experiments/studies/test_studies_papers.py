@@ -13,7 +13,7 @@ from experiments.studies.papers import (
     reached,
     units_in_use,
 )
-from experiments.studies.study import lengthen
+from experiments.studies.study import lengthen, load, other_epochs
 from gpnas.errors import UserError
 
 
@@ -146,8 +146,10 @@ def test_the_papers_budgets():
     epochs = paper_epochs(BARS)
     assert epochs["L0"] == 200 and "dense" not in epochs
     config = get_config()
+    config.arms["SNFS 1 %"].train.epochs = 3
     lengthen(config, epochs)
-    assert config.study == "lenet300_paper" and set(config.only.split(",")) == set(epochs)
+    assert config.study == "lenet300" and set(config.only.split(",")) == set(epochs)
+    assert set(config.arms) == set(epochs) and len(config.seeds) == 5
     assert config.arms["SNFS 1 %"].train.epochs == 100
     config = get_config()
     config.only = "dense"
@@ -162,6 +164,20 @@ def test_differences_are_paired_by_seed():
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["a minus b", "2", "+0.05 ± 0.64", "-2.00 (all equal)"]
     ]
+
+
+def test_rows_that_have_the_papers_budget_are_not_trained_again():
+    found = {name: other_epochs(one) for name, one in load().items()}
+    assert {name for name, epochs in found.items() if epochs} == {
+        "as_published", "curves", "lenet5", "tickets",
+    }  # fmt: skip
+    assert found["lenet5"].keys() == {"LeNet-5 sparse VD", "LeNet-5 L0", "LeNet-5 L0-ARM"}
+    assert found["as_published"] == dict.fromkeys(
+        ("dense with Adam", "NPN with Adam", "NPN with SGD"), 500
+    )
+    longer = load()["curves"].get_config()
+    lengthen(longer, found["curves"])
+    assert {own.train.epochs for own in longer.arms.values()} == {500}
 
 
 def test_units_that_nothing_leads_into_are_not_in_use():

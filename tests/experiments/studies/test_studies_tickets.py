@@ -89,7 +89,7 @@ def test_the_papers_budget():
     config = get_config()
     lengthen(config, PAPER_EPOCHS)
     ((name, arm),) = config.arms.items()
-    assert config.only == name and config.study == "tickets_paper"
+    assert config.only == name and config.study == "tickets"
     steps = arm.train.epochs * (54_000 // arm.train.batch_size)
     planned = {"config": {"method": arm.method.to_dict()}, "total_steps": steps}
     length = training_steps(planned)
