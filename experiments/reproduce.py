@@ -138,7 +138,7 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDic
         if _FAST.value:
             _shorten(config, study.shorten)
         found.append((name, study, config))
-    if not found:
+    if not found or (paper and names and len(found) < len(selected)):
         known = [name for name, one in studies.items() if not paper or library.other_epochs(one)]
         allowed = "; ".join(known) + (", where papers have other epochs" if paper else "")
         raise UserError("study or row", ", ".join(names), allowed)
