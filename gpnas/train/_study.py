@@ -86,7 +86,7 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     default = study("", {})
     default.arms = ConfigDict()
     check_section(config, default, "", ("arms",), (), "gpnas.train.study")
-    folders: dict[str, str] = {}
+    folders, unset = dict[str, str](), base()
     for arm, own in config.arms.items():
         if "/" in arm:
             raise UserError("arms", arm, "a name without '/'")
@@ -94,8 +94,8 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
             raise UserError("arms", arm, f"a name whose folder is not that of {other!r}")
         check_config(own, f"arms.{arm}")
         for field in _OF_THE_STUDY:
-            if own[field] != (unset := base()[field]):
-                allowed = f"{unset!r}; a study sets it for each run"
+            if own[field] != unset[field]:
+                allowed = f"{unset[field]!r}; a study sets it for each run"
                 raise UserError(f"arms.{arm}.{field}", own[field], allowed)
     for field, kind in (("densities", (int, float)), ("seeds", (int,))):
         values = tuple(config[field])
