@@ -1,8 +1,7 @@
 """Takes part in a search or a study whose queue is in a database.
 
     gpnas worker --storage=sqlite:///runs/search/search.db
-    gpnas worker --storage=postgresql+psycopg://me@host/database --workdir=/shared/runs \
-        --results=/shared/results
+    gpnas worker --storage=postgresql+psycopg://me@host/database --workdir=runs --results=results
 
 This is `gpnas search` or `gpnas sweep` without a config, whichever began the study, with the flags
 and exit codes of that command. `--name` selects one of several studies.

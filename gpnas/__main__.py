@@ -1,6 +1,8 @@
 """The command `gpnas`, also `python -m gpnas`."""
 
+import os
 import runpy
+import signal
 import sys
 
 from gpnas.errors import UserError, not_installed
@@ -33,7 +35,7 @@ def main() -> None:
     """Runs the command named by the first argument, as `python` runs its module."""
     name = sys.argv[1] if len(sys.argv) > 1 else "help"
     if name in ("help", "--help", "-h"):
-        print(_help())
+        _print(_help())
         return
     if name not in COMMANDS:
         print(UserError("command", name, ", ".join([*COMMANDS, "help"])), file=sys.stderr)
@@ -44,6 +46,13 @@ def main() -> None:
     except ModuleNotFoundError as error:
         print(not_installed(error), file=sys.stderr)
         sys.exit(2)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader closed the output; flushing again at exit would fail
+        os._exit(128 + signal.SIGPIPE)
 
 
 def _help() -> str:
