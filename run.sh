@@ -19,7 +19,7 @@ help() {
 ./run.sh train     one run         --config=development --workdir=runs/mine
 ./run.sh sweep     a study         --config=experiments/studies/fashion/config.py
 ./run.sh search    architectures   --config=searches/nas_bench_201
-./run.sh worker    joins a search  --storage=sqlite:///runs/search/search.db
+./run.sh worker    another worker  --storage=sqlite:///runs/search/search.db
 ./run.sh summary   layers, costs   --config=lenet5; --workdir=runs/mine
 ./run.sh report    a page          --inputs=runs/mine --output=report.html
 ./run.sh export    files           --workdir=runs/mine --formats=onnx,stablehlo

@@ -6,7 +6,7 @@
     python experiments/reproduce.py coupling/GMP         # an arm of a sweep, with all its settings
     python experiments/reproduce.py coupling/GMP@0.01    # with one of them
     python experiments/reproduce.py --fast               # trained studies, tiny budget, one seed
-    python experiments/reproduce.py --budget=paper L0    # as many epochs as the paper, where known
+    python experiments/reproduce.py --budget=paper "LeNet-5 L0"  # as many epochs as the paper
     python experiments/reproduce.py --jobs=4             # four processes side by side
     python experiments/reproduce.py --norun              # only writes the pages from the records
 
@@ -139,7 +139,9 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDic
             _shorten(config, study.shorten)
         found.append((name, study, config))
     if not found or (paper and names and len(found) < len(selected)):
-        known = [name for name, one in studies.items() if not paper or library.other_epochs(one)]
+        known = [name for name in studies if not paper]
+        if paper:  # rows differ within a study
+            known = [arm for one in studies.values() for arm in library.other_epochs(one)]
         allowed = "; ".join(known) + (", where papers have other epochs" if paper else "")
         raise UserError("study or row", ", ".join(names), allowed)
     return found

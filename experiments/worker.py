@@ -4,16 +4,18 @@
     gpnas worker --storage=postgresql+psycopg://me@host/database --workdir=runs --results=results
 
 This is `gpnas search` or `gpnas sweep` without a config, whichever began the study, with the flags
-and exit codes of that command. `--name` selects one of several studies.
+and exit codes of that command: a search takes no `--results`. `--name` selects one of several
+studies.
 """
 
 import runpy
+import signal
 import sys
 from collections.abc import Sequence
 
 from absl import flags
 
-from gpnas.commandline import EXIT_USER, stop
+from gpnas.commandline import one_line_on_error
 from gpnas.errors import UserError
 from gpnas.search import storage, sweep
 
@@ -23,16 +25,21 @@ def main(argv: Sequence[str]) -> None:
     own = flags.FlagValues()  # the command defines these flags again, and its others
     url = flags.DEFINE_string("storage", None, "URL of the database.", flag_values=own)
     name = flags.DEFINE_string("name", None, "Name of the study.", flag_values=own)
-    if {"--help", "-h", "--helpfull"} & {*argv}:
+    config = flags.DEFINE_string("config", None, "Refused.", flag_values=own)
+    if any(one.startswith(("--help", "-h")) for one in argv[1:]):
         print(__doc__)
         return
-    try:
-        own(argv, known_only=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as in other commands
+    with one_line_on_error():
+        try:
+            own(argv, known_only=True)
+        except flags.Error as error:
+            raise UserError("command line", " ".join(argv[1:]), str(error)) from error
+        if config.value:
+            raise UserError("config", config.value, "none; sweep and search begin a study")
         if not url.value:
             raise UserError("storage", url.value, "the database of a search or a study")
         study, about = storage.join_study(url.value, name.value)
-    except (UserError, flags.Error) as error:
-        stop(error, EXIT_USER)
     command = "sweep" if sweep.KIND in about else "search"
     sys.argv = [*argv, f"--name={study.study_name}"]
     runpy.run_module(f"gpnas.commands.{command}", None, "__main__", True)

@@ -30,7 +30,7 @@ from gpnas.errors import GaveUp, UserError
 
 __all__ = [
     "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "check_unused",
-    "no_arguments",
+    "no_arguments", "one_line_on_error",
     "one_line_on_abort", "parse", "start", "stop", "stop_signal",
 ]  # fmt: skip
 #: Exit code of an invalid request.
@@ -78,13 +78,13 @@ def start(
     def guarded(argv: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax logs forty lines per checkpoint
-        with _one_line_on_error():
+        with one_line_on_error():
             main(argv)
             sys.stdout.flush()
 
     def parse_flags(argv: Sequence[str]) -> list[str]:
         left: list[str] = []
-        with _one_line_on_error():
+        with one_line_on_error():
             try:
                 left = parse(argv)
             except UserError as error:
@@ -101,7 +101,7 @@ def start(
 
 
 @contextlib.contextmanager
-def _one_line_on_error() -> Iterator[None]:
+def one_line_on_error() -> Iterator[None]:
     """Ends the process with one line and an exit code at an error in the block."""
     try:
         yield

@@ -84,19 +84,20 @@ def mask_update_ratio(options: Options) -> Measurement:
 def _mask_updates(config: ConfigDict, data: Dataset, updates: int) -> Callable[[], Any]:
     """Returns a function that updates the masks of a new network several times."""
     plan = make_plan(config, data)
-    key = jax.random.key(0)
+    key, step = jax.random.key(0), jnp.int32(config.method.every)
     (state,) = make_program(plan, data).init([key])
     grads = jax.tree.map(lambda p: jax.random.normal(key, p.shape), state.params)
 
     @jax.jit
-    def update(masks: Any, mask_state: Any) -> Any:
-        context = MaskContext(jnp.int32(config.method.every), state.params, grads, key)
+    def update(masks: Any, mask_state: Any, context: MaskContext) -> Any:
         return plan.method.transform.update(masks, mask_state, context)
+
+    context = MaskContext(step, state.params, grads, key, jnp.bool_(True))
 
     def run() -> Any:
         found = state.masks, state.mask_state
         for _ in range(updates):
-            found = update(*found)
+            found = update(*found, context)
         return found
 
     return run

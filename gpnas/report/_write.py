@@ -94,13 +94,14 @@ def write(
         _check_parent("figures_dir", folder)
         if folder.exists() and not folder.is_dir():
             raise UserError("figures_dir", str(folder), "a directory")
+        # First, so that a later report replaces these files even if one cannot be written now.
+        files[folder / _TABLE] = _TABLE_MADE_HERE + markdown_table(loaded).encode() + b"\n"
         summary = summarise(loaded)
         specs = [*_page.figures(summary), _first_layer.receptive_figure(summary)]
         for spec in specs:
             if spec is not None:
                 for kind in ("svg", "png"):
                     files[folder / f"{spec.name}.{kind}"] = spec.file(kind)
-        files[folder / _TABLE] = _TABLE_MADE_HERE + markdown_table(loaded).encode() + b"\n"
         _check_replaced(folder, [path for path in files if path != output])
     try:
         if figures_dir is not None:

@@ -159,7 +159,7 @@ def make_programs(
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(count), images, labels)
             run = own.together if len(jobs) > 1 else own.alone
-            # On a CPU, decisions cost nothing and one program compiles faster than two.
+            # On a CPU, no step waits for a host, and one program compiles faster than two.
             static = count == _CHUNK and jax.default_backend() != "cpu"
             state = run(replica, chunk, _CHUNK if static else None)
         return [{"params": one.params, **one.model_state} for one in unstack(state, len(jobs))]

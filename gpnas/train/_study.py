@@ -26,7 +26,7 @@ from gpnas.train._together import faster_together
 from gpnas.train._workdir import check_workdirs
 
 _REPLICAS = ("auto", "on", "off")
-_OF_THE_STUDY = ("study", "arm", "seed", "resume")  # fields of a run that its study sets
+_OF_THE_STUDY = ("study", "arm", "seed")  # fields of a run that its study sets
 
 
 class RunGroup(NamedTuple):
@@ -237,6 +237,7 @@ def missing_groups(config: ConfigDict, workdir: PathLike, results: PathLike) -> 
         if not missing:
             continue
         data = data_of(missing[0], loaded)
+        check_workdirs(_folders(RunGroup(name, missing, data), workdir), missing, data)
         plan, together = checked_plan(missing[0], data), config.replicas == "on"
         if len(missing) == 1 or separated_by(missing[0]):
             together = False
@@ -244,8 +245,6 @@ def missing_groups(config: ConfigDict, workdir: PathLike, results: PathLike) -> 
             together = faster_together(missing[0], data, plan, len(missing))
         groups = [missing] if together else [[one] for one in missing]
         found += [RunGroup(name, group, data) for group in groups]
-    for group in found:
-        check_workdirs(_folders(group, workdir), group.configs, group.data)
     if found:
         check_writable(records_path(workdir, config.study).parent, "workdir")
         check_writable(records_path(results, config.study).parent, "results")

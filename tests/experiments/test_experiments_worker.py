@@ -33,6 +33,8 @@ def test_it_evaluates_the_architectures_of_a_search(worker, tmp_path):
     plan = build_search(config.to_dict(), None)
     for name in ("mine", "other"):
         storage.open_study(url(tmp_path), name, plan.objectives, config.to_dict())
+    done = worker(f"--storage={url(tmp_path)}")
+    assert done.returncode == 2 and done.stderr == "name: got None, allowed: mine, other\n"
     done = worker(f"--storage={url(tmp_path)}", "--name=mine")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 evaluations")
@@ -44,6 +46,7 @@ def test_it_evaluates_the_architectures_of_a_search(worker, tmp_path):
     [
         ((), "storage: got None, allowed: the database of a search or a study\n"),
         (("--storage=sqlite:////no/such/x.db",), "storage: got 'sqlite:////no/such/x.db'"),
+        (("--storage=x", "--config=a.py"), "config: got 'a.py', allowed: none; sweep and search"),
     ],
 )
 def test_a_mistake_is_one_line(worker, flags, message):

@@ -32,7 +32,9 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
 SINGLE = ("ASHA", "LaNAS")
 #: Searches whose children inherit weights and are trained for fewer epochs.
 INHERITING = ("LEMONADE", BULK_AND_CUT)
-_FIRST, _BULK = 0.35, 0.40  # parts of BULK & CUT, as fractions of its evaluations
+# Parts of BULK & CUT, as fractions of the children of mean cost that its budget pays for; the paper
+# has them as fractions of the budget.
+_FIRST, _BULK = 0.35, 0.40
 _SPACE = "experiments.studies.front_rivals.space:widths"
 _ENDLESS = 10**6  # evaluations; the budget limits training FLOPs
 

@@ -1,5 +1,8 @@
 """Random search with weight sharing over the network's widths.
 
+Random networks of each level are drawn once; each training step trains one of them, and all are
+ranked. In the paper, each step draws a network of the whole space.
+
 References:
   Li & Talwalkar 2020 (arXiv:1902.07638).
 """
@@ -55,7 +58,7 @@ def _first_units(widths: jax.Array) -> Callable[[str, int], jax.Array]:
     return lambda name, _: widths[_NORMS.index(name)]
 
 
-def train_shared(context: Context, seed: int, budget: float) -> dict[str, Any] | None:
+def train_shared(context: Context, seed: int, budget: float) -> dict[str, Any]:
     """Trains shared weights, then the best networks of each level from scratch.
 
     Args:
@@ -64,7 +67,7 @@ def train_shared(context: Context, seed: int, budget: float) -> dict[str, Any] |
       budget: Budget in training FLOPs of one front.
 
     Returns:
-      The record; None if the study was stopped.
+      The record.
     """
     costs, levels = context.costs, tuple(context.config.front.front)
     rng, whole = np.random.default_rng(seed), costs.macs(costs.whole)

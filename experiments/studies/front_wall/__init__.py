@@ -14,6 +14,7 @@ from experiments.studies.front_rivals.growing import PRUNING, develop_each
 from experiments.studies.front_rivals.run import chosen, make_context
 from experiments.studies.front_wall.config import get_config
 from experiments.studies.study import Options, Study
+from gpnas.errors import UserError
 from gpnas.provenance import provenance
 from gpnas.records import append_line, read_lines
 from gpnas.timing import without_stored_programs
@@ -36,7 +37,9 @@ def run(config: ConfigDict, options: Options) -> None:
     )
     rate = chosen_rates(fronts, config)["networks"]
     case = chosen(rivals, config, PRUNING)
-    own = rate if case is None else case.rate
+    if case is None:
+        allowed = f"records of {PRUNING!r} with the tuning seeds: reproduce front_rivals"
+        raise UserError("results", str(options.results), allowed)
     front = front_config(config, FRONT, rate, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     for number in range(len(read_lines(path)), config.rounds):
@@ -47,7 +50,7 @@ def run(config: ConfigDict, options: Options) -> None:
             inside = context._replace(options=options._replace(workdir=place))
             runs: dict[str, Callable[[], Any]] = {
                 "front": functools.partial(train_front, front, place / "front", context.data),
-                "pruning": functools.partial(develop_each, inside, PRUNING, seed, own),
+                "pruning": functools.partial(develop_each, inside, PRUNING, seed, case.rate),
             }
             taken = {name: _seconds(train) for name, train in runs.items()}
         about = {"study": config.study, "round": number, "config": config.to_dict()}

@@ -4,7 +4,8 @@
 
 The arms are "14 epochs" of the study `front` and "pruning only" of `front_rivals`, with one seed
 and the learning rates chosen there. Both are trained in turn in one process, and compiled anew. The
-machine must be otherwise idle: about six minutes per round on 2 CPU cores.
+machine must be otherwise idle: about six minutes per round on 2 CPU cores. `front_rivals` writes
+the row of docs/front.md.
 """
 
 from ml_collections import ConfigDict
