@@ -139,10 +139,13 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDic
             _shorten(config, study.shorten)
         found.append((name, study, config))
     if not found or (paper and names and len(found) < len(selected)):
-        known = [name for name in studies if not paper]
-        if paper:  # rows differ within a study
-            known = [arm for one in studies.values() for arm in library.other_epochs(one)]
-        allowed = "; ".join(known) + (", where papers have other epochs" if paper else "")
+        allowed = "; ".join(studies)
+        if paper:
+            all_rows = {row for one in studies.values() for row in one.rows}
+            longer = {name: library.other_epochs(one) for name, one in studies.items()}
+            rows = {arm for arms in longer.values() for arm in arms} & all_rows
+            known = [*(name for name, arms in longer.items() if arms), *sorted(rows)]
+            allowed = f"{'; '.join(known)}, where papers have other epochs"
         raise UserError("study or row", ", ".join(names), allowed)
     return found
 

@@ -108,11 +108,11 @@ def test_papers_budgets_have_records_and_sections_of_their_own(python, tmp_path)
         (["sparse DV"], "study or row: got 'sparse DV', allowed: as_published; "),
         (
             ["gradmax", "--budget=paper"],
-            "study or row: got 'gradmax', allowed: as_published; curves; lenet5; tickets, where ",
+            "study or row: got 'gradmax', allowed: as_published; curves; lenet5; tickets; LeNet-5 ",
         ),
         (
             ["LeNet-5 L0", "L0", "--budget=paper"],
-            "study or row: got 'LeNet-5 L0, L0', allowed: as_published; curves; lenet5; tickets, ",
+            "study or row: got 'LeNet-5 L0, L0', allowed: as_published; curves; lenet5; tickets; LeNet",
         ),
         (["lenet5", "--budget=paper", "--fast"], "budget: got 'paper', allowed: own, with --fast"),
         (
