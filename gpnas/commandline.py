@@ -30,8 +30,8 @@ from gpnas.errors import GaveUp, UserError
 
 __all__ = [
     "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "check_unused",
-    "no_arguments", "one_line_on_error",
-    "one_line_on_abort", "parse", "start", "stop", "stop_signal",
+    "no_arguments", "one_line_on_abort", "one_line_on_error", "parse", "start", "stop",
+    "stop_signal",
 ]  # fmt: skip
 #: Exit code of an invalid request.
 EXIT_USER = 2

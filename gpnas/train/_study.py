@@ -195,7 +195,7 @@ def run_group(
       UserError, Diverged, Stopped: As for `train`.
     """
     logging.info("%s, seeds %s", group.name, [one.seed for one in group.configs])
-    folders = _folders(group, workdir)
+    folders = _folders(group.name, group.configs, workdir)
     path = records_path(results, group.configs[0].study)
     check_writable(path.parent, "results")
     try:
@@ -211,9 +211,9 @@ def run_group(
     return records
 
 
-def _folders(group: RunGroup, workdir: PathLike) -> list[pathlib.Path]:
-    parent = records_path(workdir, group.configs[0].study).parent
-    return [parent / f"{group.name}-seed{c.seed}".replace(" ", "-") for c in group.configs]
+def _folders(name: str, configs: Sequence[ConfigDict], workdir: PathLike) -> list[pathlib.Path]:
+    parent = records_path(workdir, configs[0].study).parent
+    return [parent / f"{name}-seed{one.seed}".replace(" ", "-") for one in configs]
 
 
 def missing_groups(config: ConfigDict, workdir: PathLike, results: PathLike) -> list[RunGroup]:
@@ -237,7 +237,9 @@ def missing_groups(config: ConfigDict, workdir: PathLike, results: PathLike) -> 
         if not missing:
             continue
         data = data_of(missing[0], loaded)
-        check_workdirs(_folders(RunGroup(name, missing, data), workdir), missing, data)
+        for field, folder in (("workdir", workdir), ("results", results)):
+            check_writable(records_path(folder, config.study).parent, field)
+        check_workdirs(_folders(name, missing, workdir), missing, data)
         plan, together = checked_plan(missing[0], data), config.replicas == "on"
         if len(missing) == 1 or separated_by(missing[0]):
             together = False
@@ -245,9 +247,6 @@ def missing_groups(config: ConfigDict, workdir: PathLike, results: PathLike) -> 
             together = faster_together(missing[0], data, plan, len(missing))
         groups = [missing] if together else [[one] for one in missing]
         found += [RunGroup(name, group, data) for group in groups]
-    if found:
-        check_writable(records_path(workdir, config.study).parent, "workdir")
-        check_writable(records_path(results, config.study).parent, "results")
     return found
 
 

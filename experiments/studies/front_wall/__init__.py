@@ -3,12 +3,12 @@
 import functools
 import pathlib
 import tempfile
-import time
 from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.benchmarks.training import seconds_of
 from experiments.studies.front.run import chosen_rates, front_config
 from experiments.studies.front_rivals.growing import PRUNING, develop_each
 from experiments.studies.front_rivals.run import chosen, make_context
@@ -59,9 +59,7 @@ def run(config: ConfigDict, options: Options) -> None:
 
 def _seconds(train: Callable[[], Any]) -> float:
     with without_stored_programs():
-        begun = time.perf_counter()
-        train()
-        return round(time.perf_counter() - begun, 3)
+        return round(seconds_of(train), 3)
 
 
 STUDY = Study(get_config, run, needs=("front", "front_rivals"))
