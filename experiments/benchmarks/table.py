@@ -57,14 +57,18 @@ _OPTIMA: dict[str, Callable[[Options], Measurement]] = {
         ("nas_bench_201", "local", 140),
         ("nas_bench_201", "lanas", 450),
         ("nas_bench_201_cifar100", "evolution", 150),
+        ("nas_bench_201", "predictor", 80),
         ("nas_bench_201_cifar100", "local", 150),
+        ("nas_bench_201_cifar100", "lanas", 220),
+        ("nas_bench_201_cifar100", "predictor", 80),
         ("nas_bench_macro", "evolution", 120),
         ("nas_bench_macro", "local", 250),
         ("nas_bench_macro", "lanas", 200),
     )
 }
-_OPTIMA["nas_bench_201_lanas_released"] = functools.partial(
-    searches.evaluations_to_optimum,
-    oracle="nas_bench_201", strategy="lanas", target=400, regressor="released",
-)  # fmt: skip
+for oracle, target in (("nas_bench_201", 400), ("nas_bench_201_cifar100", 270)):
+    _OPTIMA[f"{oracle}_lanas_released"] = functools.partial(
+        searches.evaluations_to_optimum,
+        oracle=oracle, strategy="lanas", target=target, regressor="released",
+    )  # fmt: skip
 MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = _TRAINING | _SEARCHING | _OPTIMA
