@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpnas._jit_once import jit_once
 from gpnas.masks import schedule, summary, tree
 from gpnas.units.cost._op_counts import PRODUCTS, op_counts, padded_macs
 from gpnas.units.graph import trace, trace_origins
@@ -140,6 +139,6 @@ def training_macs(
     # Long runs are sampled at 2^20 equally spaced steps.
     at = jnp.arange(steps) if steps <= _MANY else jnp.linspace(0, steps - 1, _MANY).astype(int)
     curves = (density, dense_gradient, active_macs or density)
-    values = jit_once(lambda at: tuple(jax.vmap(curve)(at) for curve in curves))(at)
+    values = (jax.vmap(curve)(at) for curve in curves)
     kept, dense, active = (np.array(value, np.float64) for value in values)
     return float(np.mean((2 * active + dense + (1 - dense) * active) / 3)), float(np.mean(kept))
