@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from . import (
     checkpoints,
@@ -48,27 +49,26 @@ _SEARCHING: dict[str, Callable[[Options], Measurement]] = {
     "proposals_evolution": functools.partial(searches.proposals, strategy="evolution", target=0.5),
     "proposals_lanas": functools.partial(searches.proposals, strategy="lanas", target=5.0),
 }
+_RELEASED: Mapping[str, Any] = {"regressor": "released"}
 _OPTIMA: dict[str, Callable[[Options], Measurement]] = {
-    f"{oracle}_{strategy}": functools.partial(
-        searches.evaluations_to_optimum, oracle=oracle, strategy=strategy, target=target
-    )
-    for oracle, strategy, target in (
-        ("nas_bench_201", "evolution", 160),
-        ("nas_bench_201", "local", 140),
-        ("nas_bench_201", "lanas", 450),
-        ("nas_bench_201", "predictor", 80),
-        ("nas_bench_201_cifar100", "evolution", 150),
-        ("nas_bench_201_cifar100", "local", 150),
-        ("nas_bench_201_cifar100", "lanas", 220),
-        ("nas_bench_201_cifar100", "predictor", 80),
-        ("nas_bench_macro", "evolution", 120),
-        ("nas_bench_macro", "local", 250),
-        ("nas_bench_macro", "lanas", 200),
-    )
-}
-for oracle, target in (("nas_bench_201", 400), ("nas_bench_201_cifar100", 270)):
-    _OPTIMA[f"{oracle}_lanas_released"] = functools.partial(
+    "_".join([oracle, strategy, *settings.values()]): functools.partial(
         searches.evaluations_to_optimum,
-        oracle=oracle, strategy="lanas", target=target, regressor="released",
-    )  # fmt: skip
+        oracle=oracle, strategy=strategy, target=target, **settings,
+    )
+    for oracle, strategy, target, settings in (
+        ("nas_bench_201", "evolution", 160, {}),
+        ("nas_bench_201", "local", 140, {}),
+        ("nas_bench_201", "lanas", 450, {}),
+        ("nas_bench_201", "lanas", 400, _RELEASED),
+        ("nas_bench_201", "predictor", 80, {}),
+        ("nas_bench_201_cifar100", "evolution", 150, {}),
+        ("nas_bench_201_cifar100", "local", 150, {}),
+        ("nas_bench_201_cifar100", "lanas", 220, {}),
+        ("nas_bench_201_cifar100", "lanas", 270, _RELEASED),
+        ("nas_bench_201_cifar100", "predictor", 80, {}),
+        ("nas_bench_macro", "evolution", 120, {}),
+        ("nas_bench_macro", "local", 250, {}),
+        ("nas_bench_macro", "lanas", 200, {}),
+    )
+}  # fmt: skip
 MEASUREMENTS: Mapping[str, Callable[[Options], Measurement]] = _TRAINING | _SEARCHING | _OPTIMA
