@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models._layers import batch_norm, conv_without_bias, max_pool
+from gpnas.models._layers import batch_norm, image_layout, max_pool
 
 
 class ConvNet(nn.Module):
@@ -29,17 +29,17 @@ class ConvNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """(batch, height, width, channels) → (batch, num_classes) float32 logits."""
-        conv = conv_without_bias(self.dtype, self.conv)
-        norm = batch_norm(train, self.dtype, self.axis_name)
-        x = max_pool(
-            nn.relu(norm(name="norm1")(conv(self.widths[0], (3, 3), name="conv1")(images)))
-        )
+        layout = image_layout(self.conv, train, self.dtype, self.axis_name)
+        conv, norm = layout.conv, layout.norm
+        x = layout.enter(images)
+        x = max_pool(nn.relu(norm(name="norm1")(conv(self.widths[0], (3, 3), name="conv1")(x))))
         x = nn.relu(norm(name="norm2")(conv(self.widths[1], (3, 3), name="conv2")(x)))
         x = nn.relu(norm(name="norm3")(conv(self.widths[2], (3, 3), (2, 2), name="conv3")(x)))
+        x = layout.leave(x)
         x = nn.Dense(self.widths[3], use_bias=False, dtype=self.dtype, name="hidden")(
             x.reshape(x.shape[0], -1)
         )
-        x = nn.relu(norm(name="norm4")(x))
+        x = nn.relu(batch_norm(train, self.dtype, self.axis_name)(name="norm4")(x))
         return nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x).astype(
             jnp.float32
         )

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gpnas.models._layers import CONVOLUTIONS, max_pool
+from gpnas.models._layers import image_layout, max_pool
 
 
 class LeNet300(nn.Module):
@@ -51,16 +51,10 @@ class LeNet5(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         """(batch, height, width, channels) → (batch, num_classes) float32 logits."""
-        del train
-        x = images
-        for width in self.widths[:2]:
-            x = nn.Conv(
-                width,
-                (5, 5),
-                padding="VALID",
-                dtype=self.dtype,
-                conv_general_dilated=CONVOLUTIONS[self.conv],
-            )(x)
-            x = max_pool(x)
+        layout = image_layout(self.conv, train, self.dtype, None, bias=True)
+        x = layout.enter(images)
+        for number, width in enumerate(self.widths[:2]):
+            x = max_pool(layout.conv(width, (5, 5), padding="VALID", name=f"Conv_{number}")(x))
+        x = layout.leave(x)
         x = nn.relu(nn.Dense(self.widths[2], dtype=self.dtype)(x.reshape(x.shape[0], -1)))
         return nn.Dense(self.num_classes, dtype=self.dtype)(x).astype(jnp.float32)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gpnas.errors import UserError
-from gpnas.models._layers import batch_norm, conv_without_bias
+from gpnas.models._layers import image_layout
 
 STAGES = 3
 
@@ -46,15 +46,16 @@ class ResNet(nn.Module):
         Raises:
           UserError: If `streams` or `inner` has the wrong length.
         """
-        conv = conv_without_bias(self.dtype, self.conv)
-        norm = batch_norm(train, self.dtype, self.axis_name)
+        layout = image_layout(self.conv, train, self.dtype, self.axis_name)
+        conv, norm = layout.conv, layout.norm
         streams = self.streams or tuple(self.width * 2**stage for stage in range(STAGES))
         inner = self.inner or tuple(width for width in streams for _ in range(self.blocks))
         counts = {"streams": STAGES, "inner": STAGES * self.blocks}
         for (field, count), got in zip(counts.items(), (streams, inner), strict=True):
             if len(got) != count:
                 raise UserError(field, got, f"{count} numbers, or none")
-        x = nn.relu(norm(name="stem_norm")(conv(streams[0], (3, 3), name="stem")(images)))
+        x = layout.enter(images)
+        x = nn.relu(norm(name="stem_norm")(conv(streams[0], (3, 3), name="stem")(x)))
         for number, channels in enumerate(inner):
             stage, block = divmod(number, self.blocks)
             name = f"stage{stage}_block{block}"
@@ -67,9 +68,10 @@ class ResNet(nn.Module):
                 short = conv(streams[stage], (1, 1), strides, name=f"{name}_shortcut")(x)
                 x = norm(name=f"{name}_shortcut_norm")(short)
             x = nn.relu(x if y is None else x + y)
-        return nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(
-            x.mean((1, 2))
-        ).astype(jnp.float32)
+        x = layout.leave(x.mean((-3, -2), keepdims=True)).squeeze((1, 2))
+        return nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x).astype(
+            jnp.float32
+        )
 
 
 class Block(nn.Module):
@@ -77,13 +79,13 @@ class Block(nn.Module):
 
     inner: int
     channels: int
-    conv: Callable[..., nn.Module]
+    conv: Callable[..., Callable[[jax.Array], jax.Array]]
     norm: Callable[..., nn.Module]
     strides: tuple[int, int]
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, height, width, any) → (batch, ⌈height / stride⌉, …, channels)."""
+        """(…, height, width, any) → (…, ⌈height / stride⌉, ⌈width / stride⌉, any)."""
         y = nn.relu(
             self.norm(name="norm1")(self.conv(self.inner, (3, 3), self.strides, name="conv1")(x))
         )

@@ -5,11 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from gpnas import models
 from gpnas.masks import init_masks, masked_leaves
 from gpnas.models import (
     MODELS,
+    ConvNet,
     DartsNet,
     Genotype,
     LeNet5,
@@ -107,16 +109,70 @@ def test_im2col_refuses_what_it_cannot_do():
             im2col_conv(x, w, (1, 1), "SAME", **more)
 
 
+NARROW = {
+    LeNet5: ({"widths": (3, 4, 5)}, (28, 28, 1)),
+    ConvNet: ({"widths": (3, 5, 4, 6)}, (14, 14, 1)),
+    ResNet: ({"width": 4}, (16, 16, 3)),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "shape"), [(LeNet5, (28, 28, 1)), (ResNet, (16, 16, 3))])
-def test_a_network_is_the_same_by_either_convolution(model, shape):
-    small = {"widths": (3, 4, 5)} if model is LeNet5 else {"width": 4}
+@pytest.mark.parametrize("model", NARROW)
+def test_a_network_and_its_gradient_are_the_same_by_either_convolution(model):
+    fields, shape = NARROW[model]
     images = jax.random.normal(KEY, (4, *shape))
-    one, other = model(conv="xla", **small), model(conv="im2col", **small)
+    one, other = model(conv="xla", **fields), model(conv="im2col", **fields)
     variables = jax.jit(one.init)(KEY, images)
-    np.testing.assert_allclose(
-        jax.jit(one.apply)(variables, images), jax.jit(other.apply)(variables, images), atol=1e-5
-    )
+
+    def all_of(module):
+        def loss(params):
+            own = variables | {"params": params}
+            logits, state = module.apply(own, images, train=True, mutable=["batch_stats"])
+            return jnp.sum(jnp.sin(logits)), state
+
+        return module.apply(variables, images), jax.grad(loss, has_aux=True)(variables["params"])
+
+    found, expected = (jax.jit(all_of, static_argnums=0)(module) for module in (other, one))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-4), found, expected)
+
+
+@pytest.mark.parametrize("model", NARROW)
+def test_interceptors_see_channels_last_with_either_convolution(model):
+    fields, shape = NARROW[model]
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+
+    def seen(conv):
+        shapes = {}
+
+        def watch(layer, args, kwargs, context):
+            out = layer(*args, **kwargs)
+            if isinstance(context.module, nn.Conv | nn.Dense):
+                shapes[context.module.name] = args[0].shape, out.shape
+            return out
+
+        with nn.intercept_methods(watch):
+            jax.eval_shape(model(conv=conv, **fields).init, KEY, images)
+        return shapes
+
+    assert seen("im2col") == seen("xla")
+
+
+@pytest.mark.slow
+def test_a_sharded_batch_is_not_gathered_by_matrix_products():
+    module = ConvNet(conv="im2col", widths=(3, 5, 4, 6))
+    images = jax.ShapeDtypeStruct((96, 14, 14, 1), jnp.float32)
+    variables = jax.eval_shape(module.init, KEY, images)
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("batch",)))
+
+    def loss(params, stats, images):
+        own = {"params": params, "batch_stats": stats}
+        return jnp.sum(module.apply(own, images, train=True, mutable=["batch_stats"])[0])
+
+    gradient = jax.jit(jax.grad(loss), in_shardings=(whole, whole, split), out_shardings=whole)
+    lowered = gradient.lower(*(variables[name] for name in ("params", "batch_stats")), images)
+    text = lowered.compile().as_text()
+    assert "all-reduce(" in text and "all-gather(" not in text
 
 
 @pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 1, 1), (3, 2, 1)])

@@ -84,9 +84,10 @@ def narrow(kept: Callable[[str, int], jax.Array]) -> Callable[..., Any]:
         found = call(*arguments, **keywords)
         if context.method_name != "__call__" or not isinstance(context.module, nn.BatchNorm):
             return found
-        width = found.shape[-1]
+        width, axis = found.shape[context.module.axis], context.module.axis
         active = jnp.arange(width) < kept(str(context.module.name), width)
-        return jnp.where(active, found, 0)
+        others = [at for at in range(found.ndim) if at != axis % found.ndim]
+        return jnp.where(jnp.expand_dims(active, others), found, 0)
 
     return intercept
 
