@@ -125,7 +125,7 @@ def _check(curve: Curve) -> None:
 def _check_floor(
     curve: Curve, floor: float, round_to: int, least: Mapping[str, int], relative_cost: Costs
 ) -> None:
-    masks = {name: jnp.ones(count, bool) for name, count in least.items()}
+    masks: Any = {name: np.ones(count, bool) for name, count in least.items()}
     fewest, lowest = float(relative_cost.total(masks)), min(level for _, level in curve)
     if fewest > lowest:
         allowed = (

@@ -99,7 +99,7 @@ def train_front(
     found: dict[str, Mapping[str, Any]] = {}
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
-        finished = load_run(folder / "main", "last", data, epoch=epoch)
+        finished = load_run(folder / "main", "last", data, epoch=epoch, plan=plan)
         active[name], steps[name] = finished.units, epoch * plan.steps_per_epoch
         variables = finished.variables
         if rebuild is not None:

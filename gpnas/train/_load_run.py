@@ -55,6 +55,7 @@ def load_run(
     data: Dataset | None = None,
     task: Task | None = None,
     epoch: int | None = None,
+    plan: Plan | None = None,
 ) -> Finished:
     """Loads a finished run of `gpnas.train.train`.
 
@@ -64,6 +65,7 @@ def load_run(
       data: Data set of the run, if already loaded.
       task: Task of the run, if one was passed to `train`.
       epoch: Epoch of the network, if its checkpoint was kept; None: the end.
+      plan: Plan of the run, if already made.
 
     Raises:
       UserError: If there is no such network, the run has not finished, or its checkpoints or data
@@ -79,7 +81,8 @@ def load_run(
     data = load_data(config) if data is None else data
     if data.sha256 != record["dataset_sha256"]:
         raise UserError("data", data.sha256, f"the run's data, {record['dataset_sha256']}")
-    plan = make_plan(config, data, task=task, batch_size=record.get("batch_size"))
+    size = record.get("batch_size")
+    plan = plan or make_plan(config, data, task=task, batch_size=size)
     end = record.get("stopped_step", record["total_steps"])
     step = end if epoch is None else epoch * plan.steps_per_epoch
     for folder, seeds in _checkpoints(workdir, record, step):

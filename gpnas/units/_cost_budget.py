@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from gpnas.masks import MaskContext, MaskTransform, between, cond_inplace, every, schedule
@@ -61,7 +62,9 @@ def relative_costs(
     whole = float(total(model, {}, by))
 
     def padded(active: Units) -> Units:
-        return {n: jnp.pad(m, (0, model.sizes[n] - m.size)) for n, m in active.items()}
+        host = not any(isinstance(mask, jax.Array) for mask in active.values())
+        xp: Any = np if host else jnp
+        return {n: xp.pad(m, (0, model.sizes[n] - m.size)) for n, m in active.items()}
 
     def marginal_fn(active: Units) -> Units:
         found = marginal(model, padded(active), by)
