@@ -104,8 +104,8 @@ test() {
     "$python" -m ruff check gpnas experiments configs tests docs/*.py docs/examples
     "$python" -m ruff format --check gpnas experiments configs tests docs/*.py docs/examples
     "$python" -m mypy
-    # Slow tests take seconds to compile and train, or start processes; exhaustive ones are cases
-    # more of what others test.
+    # Slow tests take seconds to compile and train, or start processes; exhaustive ones are further
+    # cases of what others test, or the same with replicas, other loops or a resumed run.
     local without="exhaustive"
     case "${1:-}" in
     --fast) without="slow or exhaustive" && shift ;;

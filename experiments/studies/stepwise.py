@@ -37,21 +37,30 @@ def initial(plan: Plan, method: Method, seed: int) -> TrainState:
     return init_state(plan.task, method, plan.tx, inputs, jax.random.key(seed))
 
 
-def advancing(step: Callable, data: Dataset) -> Callable[[TrainState, np.ndarray], TrainState]:
-    """Returns `(state, rows) → state`, compiled once per number of rows.
+def advancing(
+    step: Callable, data: Dataset, most: int
+) -> Callable[[TrainState, np.ndarray], TrainState]:
+    """Returns `(state, rows) → state`, compiled once for any number of rows.
 
     Args:
       step: From `make_step`.
       data: The data set; `rows` are indices of its training examples, one row per step.
+      most: Maximum number of rows.
     """
     images, labels = jnp.asarray(data.train.inputs), jnp.asarray(data.train.targets)
 
     @jax.jit
-    def advance(state: TrainState, rows: jax.Array, images: Any, labels: Any) -> TrainState:
-        def turn(state: TrainState, row: jax.Array) -> tuple[TrainState, None]:
-            batch = standardize(images[row], data), labels[row]
-            return step(state, jax.lax.optimization_barrier(batch))[0], None
+    def advance(
+        state: TrainState, rows: jax.Array, count: Any, images: Any, labels: Any
+    ) -> TrainState:
+        def turn(i: jax.Array, state: TrainState) -> TrainState:
+            batch = standardize(images[rows[i]], data), labels[rows[i]]
+            return step(state, jax.lax.optimization_barrier(batch))[0]
 
-        return jax.lax.scan(turn, state, rows)[0]
+        return jax.lax.fori_loop(0, count, turn, state)
 
-    return lambda state, rows: advance(state, rows, images, labels)
+    def padded(state: TrainState, rows: np.ndarray) -> TrainState:
+        filled = np.pad(rows, ((0, most - len(rows)), (0, 0)))
+        return advance(state, filled, np.int32(len(rows)), images, labels)
+
+    return padded

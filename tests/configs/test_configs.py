@@ -21,7 +21,7 @@ from tests.cases import some
 
 FOLDER = Path(__file__).parents[2] / "configs"
 #: Configs that are trained in each run of the tests; their methods are tested in tests/methods.
-OFTEN = {"development", "resnet_tpu", "lottery", "l0", "npn_expand", "serene"}
+OFTEN = {"development", "resnet_tpu", "l0", "serene"}
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "front"))
 
 RECORD = {"checkpoints", "class_names", "digest", "kinds",

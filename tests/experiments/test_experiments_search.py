@@ -155,7 +155,7 @@ def stopped_and_not(run, tmp_path, *arguments):
     return folders
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_search_that_is_stopped_goes_on(run, tmp_path):
     folders = stopped_and_not(
         run, tmp_path, f"--config={ROOT}/configs/searches/nas_bench_201.py", "--workdir=run",

@@ -112,7 +112,7 @@ def test_the_record_counts_the_masks_and_the_network_is_zero_there(name, whole, 
     assert 100 * error == pytest.approx(record["metrics"]["val_error_last"], abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["sparse_vd", "l0", "l0_arm"])
+@pytest.mark.parametrize("name", some(["sparse_vd", "l0", "l0_arm"], ["sparse_vd", "l0"]))
 def test_the_density_falls(name, whole):
     record, rows, states = whole(name)
     densities = [1.0, *(point["density"] for point in record["curve"])]
@@ -212,7 +212,9 @@ def test_masks_follow_gates():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "step"), [("sparse_vd", 25), ("npn_expand", 40)])
+@pytest.mark.parametrize(
+    ("name", "step"), some([("sparse_vd", 25), ("npn_expand", 40)], [("sparse_vd", 25)])
+)
 def test_cut_off_and_taken_up_again(name, step, configure, whole, digits, saved, tmp_path, stop_at):
     """To the last bit, with events on either side."""
     record, rows, states = whole(name)
@@ -227,7 +229,7 @@ def test_cut_off_and_taken_up_again(name, step, configure, whole, digits, saved,
     jax.tree.map(np.testing.assert_array_equal, saved[tmp_path][STEPS][0], states[STEPS])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "name", [pytest.param("sparse_vd", marks=pytest.mark.exhaustive), "npn_expand"]
 )
@@ -247,7 +249,7 @@ def test_seeds_as_replicas(name, configure, whole, digits, saved, tmp_path):
     assert all((first[path] != second[path]).any() for path in first)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "name", [pytest.param("sparse_vd", marks=pytest.mark.exhaustive), "npn_expand"]
 )

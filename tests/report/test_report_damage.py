@@ -158,7 +158,12 @@ def test_a_line_that_is_no_record_is_reported_by_its_number(make, small, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["record.json", "config.json"])
-@pytest.mark.parametrize("content", ["[]", "null", "[" * 100_000, '{"a":' * 100_000, "", "\ud800"])
+@pytest.mark.parametrize(
+    "content",
+    some(
+        ["[]", "null", "[" * 100_000, '{"a":' * 100_000, "", "\ud800"], ["null", "[" * 100_000, ""]
+    ),
+)
 def test_a_file_that_is_no_object_is_reported(make, small, tmp_path, name, content):
     folder = make.workdir(tmp_path / "s", small)
     (folder / name).write_bytes(content.encode("utf-8", "surrogatepass"))
@@ -174,7 +179,7 @@ NAMES = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", some(NAMES, NAMES[:2]))
+@pytest.mark.parametrize("name", some(NAMES, NAMES[:1]))
 def test_names_are_text_and_lead_nowhere(make, small, tmp_path, name):
     search = SEARCH | {"study": name, "arm": name, "wall_s": name}
     search["config"] = {**SEARCH["config"], "objectives": [name, "size"], "reports": [name]}
@@ -204,7 +209,7 @@ def test_figures_have_names_of_their_own(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1e99, -1e99, 1e-99, 10**99, 0])
+@pytest.mark.parametrize("count", some([1e99, -1e99, 1e-99, 10**99, 0], [1e99, 0]))
 @pytest.mark.parametrize("field", ["evaluations", "steps"])
 def test_a_search_of_any_length(tmp_path, field, count):
     path = tmp_path / "records.jsonl"

@@ -40,7 +40,7 @@ def counts(masks, params):
     return sum(int(np.sum(mask)) for mask in active.values())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_in_bfloat16_ends_near_that_in_float32(tiny, digits, tmp_path, saved):
     name, found = "development", {}
     for dtype in ("float32", "bfloat16"):

@@ -89,7 +89,7 @@ def test_the_record_is_of_the_supernet(seen, recipe, digits, tmp_path):
     assert record["architecture"] == plain["architecture"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "model", ["lenet300", pytest.param("resnet", marks=pytest.mark.exhaustive)]
 )

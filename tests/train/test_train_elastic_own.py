@@ -162,7 +162,7 @@ def test_the_architecture_is_the_network_without_its_masks(whole, recipe, digits
     np.testing.assert_allclose(rebuilt.apply(small, images), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(
     whole, recipe, digits, tmp_path, stop_at, saved
 ):

@@ -104,8 +104,8 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.exhaustive
 @streaming
-@pytest.mark.slow
 def test_a_streamed_run_is_the_same_on_one_device(config, python, tmp_path):
     (tmp_path / "run.py").write_text(RUN)
     done = python(tmp_path / "run.py", config.to_json(), tmp_path, devices=1)

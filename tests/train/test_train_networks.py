@@ -171,7 +171,7 @@ def test_dropout_resumes_bit_identically(config, digits, tmp_path, saved, stop_a
         np.testing.assert_array_equal(leaf, saved[cut][name], err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_replicas_draw_the_same_numbers_as_each_alone(config, digits, tmp_path):
     configs = [config("Drop"), config("Drop")]
     configs[1].seed = 1

@@ -13,6 +13,7 @@ from gpnas.deploy import export
 from gpnas.errors import UserError
 from gpnas.train import Metric, _patience, base, load_run, make_plan, train, train_replicas
 from gpnas.train._prepare import _check_configs
+from tests.cases import some
 from tests.times import TIMES
 
 GMP = {"name": "gmp", "density": 0.2, "every": 5, "stop_at": 0.4}
@@ -152,7 +153,9 @@ RIGL = {"name": "rigl", "density": 0.3, "every": 5, "stop_at": 0.4}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [DEVELOPMENT, RIGL], ids=["development", "rigl"])
+@pytest.mark.parametrize(
+    "method", some([DEVELOPMENT, RIGL], [DEVELOPMENT]), ids=["development", "rigl"]
+)
 def test_not_before_the_masks_are_final(method, patient, digits, tmp_path):
     """A network that does not learn ends as soon as it may."""
     record = train(patient(2, FROZEN, **method), tmp_path, digits)
@@ -175,7 +178,7 @@ def test_pmap(patient, digits, tmp_path):
 # What is read from it
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_that_is_resumed_ends_where_it_would_have(early, patient, digits, tmp_path, stop_at):
     config = patient(1, **GMP)
     config.resume = True

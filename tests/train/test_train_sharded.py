@@ -117,7 +117,7 @@ def test_training_is_the_same(loop, config, digits, replicated, all_saves, tmp_p
     assert densities[0] == densities[1]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_checkpoint_is_resumed_on_one_device(
     config, digits, replicated, stop_at, python, tmp_path
 ):

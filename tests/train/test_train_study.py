@@ -158,7 +158,7 @@ def test_seeds_that_must_train_alone(own, small, runs, tmp_path):
     assert found == [("dense", 1), ("dense", 1), ("static", 2)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_replicas_make_the_same_records(done, small, runs, tmp_path):
     config = small(replicas="on")
     path = run_study(config, str(tmp_path / "w2"), str(tmp_path / "r2"))

@@ -279,7 +279,7 @@ def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, st
     assert load_run(folders[0]).record == json.loads(json.dumps(record))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_replica_finds_its_checkpoint(short, digits, tmp_path):
     folders = [tmp_path / "0", tmp_path / "1"]
     records = train_replicas([short(), short(seed=1)], folders, digits)

@@ -98,12 +98,13 @@ def make_programs(settings: ConfigDict, data: Dataset, by_gain: bool) -> Program
       by_gain: Whether the arm grows weights by V.
     """
     plan = make_plan(settings, data)
+    every, fixed = plan.durations["every"], dense.dense()
     return Programs(
         plan,
         data,
         make_program(plan, data).evaluate,
-        advancing(make_step(plan.task, plan.method, plan.tx), data),
-        advancing(make_step(plan.task, dense.dense(), plan.tx, kind="plain"), data),
+        advancing(make_step(plan.task, plan.method, plan.tx), data, every),
+        advancing(make_step(plan.task, fixed, plan.tx, kind="plain"), data, every),
         _scores(plan) if by_gain else (),
     )
 

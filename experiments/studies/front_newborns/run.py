@@ -80,7 +80,7 @@ def follow(
     """
     plan = make_plan(settings, data)
     every, groups = plan.durations["every"], units.groups_in_collection(plan.groups)
-    grow = advancing(make_step(plan.task, plan.method, plan.tx), data)
+    grow = advancing(make_step(plan.task, plan.method, plan.tx), data, every)
     norms_of = unit_norms(plan, data, groups, examples)
     rows, state = batches(plan, data, settings.seed), initial(plan, plan.method, settings.seed)
     stops = sorted({age % every for age in ages})
