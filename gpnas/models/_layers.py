@@ -186,7 +186,8 @@ def image_layout(
     norm = batch_norm(train, dtype, axis_name)
     conv = functools.partial(nn.Conv, use_bias=bias, dtype=dtype)
     if kind != "im2col":
-        return ImageLayout(_same, _same, conv, norm)
+        own = functools.partial(conv, conv_general_dilated=CONVOLUTIONS[kind])
+        return ImageLayout(_same, _same, own, norm)
 
     devices = 1 if axis_name else jax.device_count()
     to_blocks = functools.partial(_to_blocks, devices=devices)

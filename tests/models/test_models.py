@@ -157,6 +157,14 @@ def test_interceptors_see_channels_last_with_either_convolution(model):
     assert seen("im2col") == seen("xla")
 
 
+@pytest.mark.parametrize("model", NARROW)
+def test_an_unknown_convolution_is_refused(model):
+    fields, shape = NARROW[model]
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    with pytest.raises(KeyError, match="im2row"):
+        jax.eval_shape(model(conv="im2row", **fields).init, KEY, images)
+
+
 @pytest.mark.slow
 def test_a_sharded_batch_is_not_gathered_by_matrix_products():
     module = ConvNet(conv="im2col", widths=(3, 5, 4, 6))
