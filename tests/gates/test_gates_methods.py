@@ -230,9 +230,7 @@ def test_cut_off_and_taken_up_again(name, step, configure, whole, digits, saved,
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(
-    "name", [pytest.param("sparse_vd", marks=pytest.mark.exhaustive), "npn_expand"]
-)
+@pytest.mark.parametrize("name", ["sparse_vd", "npn_expand"])
 def test_seeds_as_replicas(name, configure, whole, digits, saved, tmp_path):
     folders = [tmp_path / str(seed) for seed in range(2)]
     records = train_replicas([configure(name, seed) for seed in range(2)], folders, digits)
@@ -250,9 +248,7 @@ def test_seeds_as_replicas(name, configure, whole, digits, saved, tmp_path):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(
-    "name", [pytest.param("sparse_vd", marks=pytest.mark.exhaustive), "npn_expand"]
-)
+@pytest.mark.parametrize("name", ["sparse_vd", "npn_expand"])
 def test_pmap(name, configure, whole, digits, saved, tmp_path, monkeypatch):
     """On one device."""
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)

@@ -24,7 +24,7 @@ def some(table, number):
     return [space.sample(rng) for _ in range(number)]
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_cells_of_nas_bench_201_have_the_tables_parameters():
     table = load_table("nas_bench_201")
     images = jnp.zeros((1, 32, 32, 3))

@@ -90,9 +90,7 @@ def test_the_record_is_of_the_supernet(seen, recipe, digits, tmp_path):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize(
-    "model", ["lenet300", pytest.param("resnet", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.parametrize("model", ["lenet300", "resnet"])
 @pytest.mark.usefixtures("two_stages")
 def test_the_architecture_is_the_network_without_its_masks(model, recipe, digits, tmp_path, saved):
     config = recipe(model, **({"block_density": 0.5} if model == "resnet" else {}))

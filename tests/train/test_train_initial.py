@@ -44,7 +44,7 @@ def flat(variables):
     return traverse_util.flatten_dict(variables["params"], sep="/")
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_every_source_gives_the_same(trained, tiny, digits, tmp_path, monkeypatch):
     safetensors = pytest.importorskip("safetensors.numpy")
     folder, variables = trained

@@ -1,4 +1,4 @@
-"""One, two and eight devices do the same, under `jit` and under `pmap`."""
+"""One, two, four and eight devices do the same, under `jit` and under `pmap`, in each loop."""
 
 import json
 
@@ -52,10 +52,12 @@ print(json.dumps(found))
 RUNS = {
     1: ["jit-scan:1", "jit-scan:1 to 8:cut"],
     8: [
-        "jit-scan:8", "pmap-scan:8 pmap", "pmap-steps:8 pmap steps", "jit-scan:1 to 8",
-        "jit-scan:8 to 2:cut", "pmap-scan:8 pmap resumed:cut", "pmap-scan:8 pmap resumed",
+        "jit-scan:8", "jit-steps:8 steps", "pmap-scan:8 pmap", "pmap-steps:8 pmap steps",
+        "jit-scan:1 to 8", "jit-scan:8 to 2:cut", "pmap-scan:8 pmap resumed:cut",
+        "pmap-scan:8 pmap resumed",
     ],
     2: ["jit-scan:2", "jit-scan:8 to 2"],
+    4: ["jit-scan:4"],
 }  # fmt: skip
 
 
@@ -122,14 +124,14 @@ def unit_runs(tiny, python, tmp_path_factory):
     config = tiny(
         name="development_cost", curve=((0.0, 0.2), (0.4, 0.5), (0.8, 0.25)), every=5, window=3
     )
-    config.model.name, config.model.widths = "lenet300", (16, 16)
+    config.model.name, config.model.widths = "convnet", (8, 8, 8, 16)
     config.train.epochs, config.train.log_every = 2, 2
     return run_all(config, UNIT_RUNS, python, tmp_path_factory.mktemp("units"))
 
 
 @pytest.mark.parametrize(
     "name",
-    ["2", "8", "8 pmap", "8 pmap steps", "8 pmap resumed", "1 to 8", "8 to 2"],
+    ["2", "4", "8", "8 steps", "8 pmap", "8 pmap steps", "8 pmap resumed", "1 to 8", "8 to 2"],
 )
 def test_as_on_one_device(runs, name):
     one, many = runs["1"], runs[name]

@@ -162,7 +162,7 @@ def test_after_a_kill_between_a_checkpoint_and_its_digest(
     assert names == {"60", "60.digest.json", "80", "80.digest.json"}
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_log_points(tiny, digits, tmp_path, saved):
     for name, every in ("often", 3), ("seldom", 1000):
         config = tiny(name="gmp", density=0.2, every=5)

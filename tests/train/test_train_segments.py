@@ -104,7 +104,7 @@ def as_numbers(tree):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", some(METHODS, ["development"]))
+@pytest.mark.parametrize("name", some(METHODS, ["development", "development_units"]))
 def test_segments_are_the_scan(name, plan_of, digits):
     states, metrics = run(plan_of(name, "scan"), digits)
     found, own = run(plan_of(name), digits)
@@ -120,7 +120,7 @@ def test_segments_are_the_scan(name, plan_of, digits):
     ("spoiled", "replicas", "backend"),
     some(
         [((15,), 1, "gpu"), ((20, 21, 22), 1, "cpu"), ((20,), 2, "gpu")],
-        [((15,), 1, "gpu")],
+        [((20,), 2, "gpu")],
     ),
 )
 def test_a_deferred_mask_update_is_done_at_the_next_step(

@@ -92,7 +92,8 @@ def test_our_steps_and_the_plain_ones_go_on_from_call_to_call(options, model):
     data = random_data((28, 28, 1), 200)
     config = config_of(options, "development", model)
     every(config, 2)
-    assert make_plan(config, data).durations["every"] == 2
+    durations = make_plan(config, data).durations
+    assert [durations[name] for name in ("every", "window")] == [2, 1]
     ours, theirs = trained(config, data, 3), plain_steps(config, data, 3)
     for calls in (1, 2):
         state, sums = ours()

@@ -122,7 +122,7 @@ def test_updates_of_grown_weights_warm_up():
     np.testing.assert_array_equal(np.stack(found), wanted)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 @given(st.integers(0, 1000), SIDE, SIDE)
 def test_ch2_l3n_is_the_sum_over_paths_of_three_links(seed, rows, columns):
     mask = np.random.default_rng(seed).random((rows, columns)) < 0.5

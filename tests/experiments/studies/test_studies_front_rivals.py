@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.studies.front_rivals import (
@@ -397,7 +397,6 @@ def test_a_search_goes_on_from_budget_to_budget(study, arm):
         assert after["searched_error"] <= before["searched_error"] or arm == BULK_AND_CUT
 
 
-@settings(max_examples=10)
 @given(st.integers(0, 10**6), st.sampled_from([("grow", 1), ("cut", -1)]))
 def test_moves_grow_or_cut_within_the_bounds(costs, seed, move):
     (kind, sign), whole = move, costs.macs(costs.whole)
@@ -424,7 +423,6 @@ def test_networks_that_share_weights(study, costs):
             assert 0 < one["searched_error"] < 90
 
 
-@pytest.mark.exhaustive
 def test_one_of_several_networks_is_trained(costs):
     networks = ((2, 3, 4, 5), (3, 2, 5, 4))
     whole = model((4, 5, 6, 7))

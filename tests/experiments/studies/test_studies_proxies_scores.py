@@ -167,7 +167,7 @@ def _at(tree, path):
     return tree
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_params_and_macs_are_the_tables():
     table = load_table("nas_bench_201")
     rng = np.random.default_rng(0)

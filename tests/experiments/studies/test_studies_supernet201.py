@@ -46,7 +46,7 @@ def _at(tree, path):
     return tree
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_a_mixture_is_differentiable_in_its_weights(monkeypatch):
     monkeypatch.setattr(cell201, "STAGES", 1)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 12, 1)), jnp.float32)
