@@ -125,7 +125,8 @@ def _check(curve: Curve) -> None:
 def _check_floor(
     curve: Curve, floor: float, round_to: int, least: Mapping[str, int], relative_cost: Costs
 ) -> None:
-    masks: Any = {name: np.ones(count, bool) for name, count in least.items()}
+    sizes = relative_cost.sizes
+    masks: Any = {name: np.arange(sizes[name]) < count for name, count in least.items()}
     fewest, lowest = float(relative_cost.total(masks)), min(level for _, level in curve)
     if fewest > lowest:
         allowed = (

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from gpnas.masks import MaskContext, MaskTransform, between, cond_inplace, every, schedule
@@ -62,9 +61,11 @@ def relative_costs(
     whole = float(total(model, {}, by))
 
     def padded(active: Units) -> Units:
-        host = not any(isinstance(mask, jax.Array) for mask in active.values())
-        xp: Any = np if host else jnp
-        return {n: xp.pad(m, (0, model.sizes[n] - m.size)) for n, m in active.items()}
+        sizes = model.sizes
+        return {
+            n: m if m.size == sizes[n] else jnp.pad(m, (0, sizes[n] - m.size))
+            for n, m in active.items()
+        }
 
     def marginal_fn(active: Units) -> Units:
         found = marginal(model, padded(active), by)
