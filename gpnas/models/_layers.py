@@ -61,7 +61,7 @@ def im2col_conv(
         slices = _slices(x, window, strides)
         weights = rhs.reshape(-1, outputs)
         return functools.reduce(jnp.add, [y * w for y, w in zip(slices, weights, strict=True)])
-    found = jnp.concatenate(_slices(x, window, strides), -1)
+    found = _patches(x, window, strides, -1)
     flat = found.reshape(-1, found.shape[-1])
     out = jnp.dot(flat, rhs.reshape(-1, outputs), precision=precision)
     return out.reshape(*found.shape[:3], outputs)
@@ -76,6 +76,16 @@ def _slices(x: jax.Array, window: Sequence[int], strides: Sequence[int]) -> list
         for i in range(height)
         for j in range(width)
     ]
+
+
+def _patches(x: jax.Array, window: Sequence[int], strides: Sequence[int], axis: int) -> jax.Array:
+    """Concatenates the result of `_slices` along an axis, for width and then for height.
+
+    XLA fuses a few slices into their concatenation, but computes nine of them one by one.
+    """
+    (height, width), (down, right) = window, strides
+    columns = jnp.concatenate(_slices(x, (1, width), (1, right)), axis)
+    return jnp.concatenate(_slices(columns, (height, 1), (down, 1)), axis)
 
 
 def _blocked_conv(
@@ -97,7 +107,7 @@ def _blocked_conv(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
     x = jnp.pad(to_blocks(lhs), ((0, 0), (0, 0), *padding, (0, 0)))
-    patches = jnp.concatenate(_slices(x, window, window_strides))
+    patches = _patches(x, window, window_strides, 0)
     # Of products of two matrices, XLA computes the derivatives without transposed copies.
     found = lax.dot_general(
         rhs.reshape(-1, outputs),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from gpnas.masks import MaskContext, MaskTransform, between, cond_inplace, every, schedule
@@ -133,17 +134,17 @@ def cost_budget(
       ValueError: If a number of `least` is neither a multiple of `round_to` nor a whole group.
     """
     _check_least(cost.sizes, least, round_to)
-    counts = _Counts(cost.sizes, least, round_to)
+    market_of = functools.partial(_market, cost, least, round_to)
 
     def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, tuple[()]]:
         del params
-        return _uniform(cost, masks, counts, budget(jnp.int32(0)), key), ()
+        return _uniform(market_of(masks), masks, budget(jnp.int32(0)), key), ()
 
     def update_fn(masks: Units, state: tuple[()], ctx: MaskContext) -> tuple[Units, tuple[()]]:
         def at_update(active: Units) -> Units:
             limit = budget(ctx.step)
             low = jnp.minimum(limit, cost.total(active)) * (1 - exchange(ctx.step))
-            return _exchange(cost, counts, active, ctx, low, limit)
+            return _exchange(market_of(active), active, ctx, low, limit)
 
         return cond_inplace(ctx.may_update, at_update, masks), state
 
@@ -151,180 +152,185 @@ def cost_budget(
     return every(between(transform, 1, stop), every_steps)
 
 
-class _Counts(NamedTuple):
-    """Allowed numbers of units of a group: multiples from the fewest on, and the group's size.
+class _Market(NamedTuple):
+    """Units of all groups in one vector, and the numbers of units that groups may have.
 
     Attributes:
-      sizes: `{group: units}` of the whole network; a compacted one has fewer.
-      least: `{group: units}`, minimum numbers of active units.
-      round_to: The numbers are multiples of it.
+      cost: Costs of the units.
+      sizes: `{group: number of units}` of this network.
+      group: (units,) int, each unit's group.
+      members: (groups, most units of a group) int, the units of each group, padded with the number
+        of all units.
+      whole: (groups,) int, number of units in the whole network; a compacted one has fewer.
+      least: (groups,) int, minimum number of active units.
+      round_to: Numbers of active units are multiples of it, or `whole`.
     """
 
+    cost: Costs
     sizes: Mapping[str, int]
-    least: Mapping[str, int]
+    group: np.ndarray
+    members: np.ndarray
+    whole: np.ndarray
+    least: np.ndarray
     round_to: int
 
-    def at_most(self, name: str, count: jax.Array) -> jax.Array:
-        """Returns the largest allowed number up to `count`, or the fewest."""
-        size = self.sizes[name]
-        down = jnp.where(count >= size, size, count // self.round_to * self.round_to)
-        return jnp.maximum(down, self.least[name]).astype(jnp.int32)
+    def total(self, active: jax.Array) -> jax.Array:
+        """Returns the cost of active units, (units,) bool."""
+        return self.cost.total(self.split(active))
 
-    def fewer(self, name: str, mask: jax.Array) -> jax.Array:
-        """Returns how many units to prune to reach the next allowed number; 0 at the fewest."""
-        count = jnp.sum(mask, dtype=jnp.int32)
-        return jnp.maximum(count - self.at_most(name, count - 1), 0)
+    def marginal(self, active: jax.Array) -> jax.Array:
+        """Returns the marginal cost of each unit, (units,) float."""
+        return _joined(self.cost.marginal(self.split(active)))
 
-    def more(self, name: str, mask: jax.Array) -> jax.Array:
-        """Returns how many units to grow to reach the next allowed number; 0 at the full size."""
-        count = jnp.sum(mask, dtype=jnp.int32)
-        above = (count // self.round_to + 1) * self.round_to
-        return jnp.minimum(above, self.sizes[name]) - count
+    def split(self, values: jax.Array) -> Units:
+        """Splits (units,) values by group."""
+        ends = np.cumsum(list(self.sizes.values()))[:-1]
+        return dict(zip(self.sizes, jnp.split(values, ends), strict=True))
+
+    def by_group(self, values: jax.Array, padding: Any) -> jax.Array:
+        """Returns (units,) values as (groups, most units of a group)."""
+        return jnp.append(values, padding)[self.members]
+
+    def at_most(self, number: jax.Array) -> jax.Array:
+        """Returns the largest allowed numbers up to some, or the fewest; (groups,) int32."""
+        down = number // self.round_to * self.round_to
+        below = jnp.where(number >= self.whole, self.whole, down)
+        return jnp.maximum(below, self.least).astype(jnp.int32)
+
+    def fewer(self, number: jax.Array) -> jax.Array:
+        """Returns how many units to prune to reach the next allowed numbers; 0 at the fewest."""
+        return jnp.maximum(number - self.at_most(number - 1), 0)
+
+    def more(self, number: jax.Array) -> jax.Array:
+        """Returns how many units to grow to reach the next allowed numbers; 0 at the full size."""
+        return jnp.minimum((number // self.round_to + 1) * self.round_to, self.whole) - number
 
 
-class _Moves(NamedTuple):
-    """Candidate moves: units of each group that are pruned or grown together.
+def _market(cost: Costs, least: Mapping[str, int], round_to: int, masks: Units) -> _Market:
+    sizes = [mask.size for mask in masks.values()]
+    members = np.full((len(sizes), max(sizes)), sum(sizes))
+    for own, size, end in zip(members, sizes, np.cumsum(sizes), strict=True):
+        own[:size] = np.arange(end - size, end)
+    return _Market(
+        cost,
+        sizes=dict(zip(masks, sizes, strict=True)),
+        group=np.repeat(np.arange(len(sizes)), sizes),
+        members=members,
+        whole=np.array([cost.sizes[name] for name in masks], np.int32),
+        least=np.array([least[name] for name in masks], np.int32),
+        round_to=round_to,
+    )
 
-    Attributes:
-      units: `{group: (size,) bool}`.
-      ranks: `{group: () float32}`; the move of highest rank is applied first.
-      allowed: `{group: () bool}`.
-    """
 
-    units: Units
-    ranks: dict[str, jax.Array]
-    allowed: dict[str, jax.Array]
+def _joined(values: Units) -> jax.Array:
+    return jnp.concatenate(list(values.values()))
 
 
 def _exchange(
-    cost: Costs,
-    counts: _Counts,
-    active: Units,
-    ctx: MaskContext,
-    low: jax.Array,
-    limit: jax.Array,
+    market: _Market, active: Units, ctx: MaskContext, low: jax.Array, limit: jax.Array
 ) -> Units:
     """Prunes to the lower limit, grows to the upper one, then regrows pruned units that fit."""
-    kept = _prune(cost, ctx.params, counts, active, low)
-    inactive = {n: ~m & (ctx.grads[n] > 0) for n, m in active.items()}
-    pruned = {n: active[n] & ~kept[n] for n in active}
-    grow = functools.partial(_grow, cost, limit, counts)
-    # Units that were inactive before are grown only to complete a multiple.
-    again = {n: jnp.where(m, ctx.params[n], 0) for n, m in pruned.items()}
-    either = {n: m | inactive[n] for n, m in pruned.items()}
-    return _in_turn(grow, kept, (ctx.grads, inactive), (again, either))
+    before, drop, grow = _joined(active), _joined(ctx.params), _joined(ctx.grads)
+    useful = ~before & (grow > 0)
+    phases = _Phase(
+        prune=jnp.array([True, False, False]),
+        limit=jnp.stack([low, limit, limit]),
+        scores=jnp.stack([drop, grow, jnp.where(before, drop, 0)]),
+        # Units that were inactive before are regrown only to complete a multiple.
+        free=jnp.stack([before & ~jnp.isnan(drop), useful, before | useful]),
+    )
+    after, _ = lax.scan(lambda now, phase: (_greedy(market, now, phase), None), before, phases)
+    return market.split(after)
 
 
-def _in_turn(f: Callable[..., Units], active: Units, *arguments: tuple[Any, ...]) -> Units:
-    """Applies `f(active, *a)` for each tuple of arguments in sequence, compiled once."""
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arguments)
-    return lax.scan(lambda active, a: (f(active, *a), None), active, stacked)[0]
+class _Phase(NamedTuple):
+    """A part of a mask update that only prunes or only grows.
+
+    Attributes:
+      prune: () bool, whether active units are pruned; otherwise, inactive ones are grown.
+      limit: () float, the total cost down to which units are pruned or up to which they are grown.
+      scores: (units,) float; units of lowest score per cost are pruned, of highest are grown.
+      free: (units,) bool, units that may be pruned or grown.
+    """
+
+    prune: jax.Array
+    limit: jax.Array
+    scores: jax.Array
+    free: jax.Array
 
 
-def _prune(cost: Costs, scores: Units, counts: _Counts, active: Units, limit: jax.Array) -> Units:
-    """Prunes units of lowest score per cost until the total is within the limit."""
-
-    def moves(active: Units) -> _Moves:
-        costs, above, found = cost.marginal(active), cost.total(active) > limit, _Moves({}, {}, {})
-        for name, mask in active.items():
-            free = mask & ~jnp.isnan(scores[name])
-            number = counts.fewer(name, mask)
-            ratio = _ratio(scores[name], costs[name])
-            found.units[name] = _lowest(ratio, free, number, counts.round_to)
-            found.ranks[name] = -_joint_ratio(found.units[name], scores[name], costs[name])
-            found.allowed[name] = above & (number > 0) & (jnp.sum(free) >= number)
-        return found
-
-    return _greedy(active, moves)
-
-
-def _grow(
-    cost: Costs, limit: jax.Array, counts: _Counts, active: Units, scores: Units, where: Units
-) -> Units:
-    """Activates units of highest score per cost while they fit."""
-
-    def moves(active: Units) -> _Moves:
-        costs, found, possible = cost.marginal(active), _Moves({}, {}, {}), {}
-        for name, mask in active.items():
-            free, number = ~mask & where[name], counts.more(name, mask)
-            possible[name] = (number > 0) & (jnp.sum(free) >= number)
-            ratio = _ratio(scores[name], costs[name])
-            found.units[name] = _lowest(-ratio, free, number, counts.round_to)
-            found.ranks[name] = _joint_ratio(found.units[name], scores[name], costs[name])
-        each = jnp.eye(len(active), dtype=bool)
-        wider = {
-            n: m[None] | (each[:, i, None] & found.units[n][None])
-            for i, (n, m) in enumerate(active.items())
-        }
-        fits = jax.vmap(cost.total)(wider) <= limit
-        allowed = {n: possible[n] & fits[i] for i, n in enumerate(active)}
-        return found._replace(allowed=allowed)
-
-    return _greedy(active, moves)
-
-
-def _greedy(active: Units, moves: Callable[[Units], _Moves]) -> Units:
+def _greedy(market: _Market, active: jax.Array, phase: _Phase) -> jax.Array:
     """Applies the allowed move of highest rank (the first of equal ones) until none is allowed.
 
     A GPU synchronizes with its host after each move. A loop of static length would need one
     iteration per unit, each of which recomputes all moves; a mask update needs few moves.
     """
+    groups = np.arange(len(market.whole))
 
-    def one(state: tuple[jax.Array, Units]) -> tuple[jax.Array, Units]:
-        _, active = state
-        found = moves(active)
-        allowed = jnp.stack([found.allowed[n] for n in active])
-        best = jnp.argmax(jnp.where(allowed, jnp.stack([found.ranks[n] for n in active]), -jnp.inf))
-        chosen = allowed & (jnp.arange(len(active)) == best)
-        after = {n: m ^ (found.units[n] & chosen[i]) for i, (n, m) in enumerate(active.items())}
-        return jnp.any(chosen), after
+    def one(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        _, now = state
+        moved, ranks, possible = _moves(market, now, phase)
+        each = now[None] ^ (moved[None] & (market.group == groups[:, None]))
+        totals = jax.vmap(market.total)(jnp.concatenate([now[None], each]))
+        fits = jnp.where(phase.prune, totals[0] > phase.limit, totals[1:] <= phase.limit)
+        allowed = possible & fits
+        best = jnp.argmax(jnp.where(allowed, ranks, -jnp.inf))
+        found = jnp.any(allowed)
+        return found, jnp.where(found, each[best], now)
 
     return lax.while_loop(lambda state: state[0], one, (jnp.bool_(True), active))[1]
 
 
-def _lowest(keys: jax.Array, free: jax.Array, number: jax.Array, most: int) -> jax.Array:
-    """Marks the `number` free units of lowest key (the first of equal ones); (size,) bool."""
-    least, at = lax.top_k(jnp.where(free, -keys, -jnp.inf), min(most, keys.size))
-    taken = (jnp.arange(at.size) < number) & (least > -jnp.inf)
-    return jnp.zeros(keys.shape, bool).at[at].set(taken)
+def _moves(
+    market: _Market, active: jax.Array, phase: _Phase
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns a move of each group: the units that are pruned or grown together.
+
+    Returns:
+      Units that are moved, (units,) bool; the rank of each group's move, (groups,) float32; whether
+      it is possible, (groups,) bool.
+    """
+    count = jnp.sum(market.by_group(active, False), 1, dtype=jnp.int32)
+    number = jnp.where(phase.prune, market.fewer(count), market.more(count))
+    cost, sign = market.marginal(active), jnp.where(phase.prune, -1.0, 1.0)
+    free = phase.free & (active == phase.prune)
+    keys = jnp.where(free, sign * _ratio(phase.scores, cost), -jnp.inf)
+    most = market.members.shape[1]
+    highest, at = lax.top_k(market.by_group(keys, -jnp.inf), min(market.round_to, most))
+    taken = (np.arange(at.shape[1])[None] < number[:, None]) & (highest > -jnp.inf)
+    units = jnp.take_along_axis(jnp.asarray(market.members), at, 1)
+
+    def of_moved(values: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(taken, values[units], 0), 1)
+
+    ranks = sign * _ratio(of_moved(phase.scores), of_moved(cost))
+    moved = jnp.zeros(active.shape, bool).at[units].set(taken, mode="drop")
+    return moved, ranks, (number > 0) & (jnp.sum(taken, 1) >= number)
 
 
 def _ratio(score: jax.Array, cost: jax.Array) -> jax.Array:
     return score.astype(jnp.float32) / jnp.maximum(cost, 1e-30)
 
 
-def _joint_ratio(units: jax.Array, score: jax.Array, cost: jax.Array) -> jax.Array:
-    """Returns the score per cost of several units together; () float32."""
-    total = jnp.sum(jnp.where(units, score, 0), dtype=jnp.float32)
-    return _ratio(total, jnp.sum(jnp.where(units, cost, 0)))
-
-
-def _part(fraction: jax.Array, size: int) -> jax.Array:
-    return jnp.floor(fraction * size).astype(jnp.int32)
-
-
-def _uniform(cost: Costs, masks: Units, counts: _Counts, limit: jax.Array, key: jax.Array) -> Units:
+def _uniform(market: _Market, masks: Units, limit: jax.Array, key: jax.Array) -> Units:
     """Draws random units, the largest equal fraction of each group whose cost is within a limit."""
-    keys = jax.random.split(key, len(masks))
-    rank = {
-        n: jax.random.permutation(k, m.size) for k, (n, m) in zip(keys, masks.items(), strict=True)
-    }
+    sizes = np.array(list(market.sizes.values()))
+    drawn = market.by_group(jax.random.uniform(key, market.group.shape), jnp.inf)
+    rank = jnp.argsort(jnp.argsort(drawn, 1), 1)[market.members < market.group.size]
+    blocks = np.array([is_block(name) for name in masks])
 
-    def of(fraction: jax.Array) -> Units:
-        return {
-            # Blocks are active from the beginning.
-            n: rank[n] < counts.at_most(n, jnp.int32(1) if is_block(n) else _part(fraction, m.size))
-            for n, m in masks.items()
-        }
+    def of(fraction: jax.Array) -> jax.Array:
+        part = jnp.floor(fraction * sizes.astype(np.float32)).astype(jnp.int32)
+        # Blocks are active from the beginning.
+        return rank < market.at_most(jnp.where(blocks, 1, part))[market.group]
 
     def half(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = (low + high) / 2
-        fine = cost.total(of(middle)) <= limit
+        fine = market.total(of(middle)) <= limit
         return jnp.where(fine, middle, low), jnp.where(fine, high, middle)
 
     low, _ = lax.fori_loop(0, 24, half, (jnp.float32(0), jnp.float32(1)))
     whole = of(jnp.float32(1))
-    fits = cost.total(whole) <= limit * (1 + 1e-6)
-    part = of(low)
-    return {n: jnp.where(fits, whole[n], part[n]) for n in masks}
+    fits = market.total(whole) <= limit * (1 + 1e-6)
+    return market.split(jnp.where(fits, whole, of(low)))

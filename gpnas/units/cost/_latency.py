@@ -77,7 +77,7 @@ def total_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) 
       UserError: If a layer is missing from the table.
     """
     active, xp = active_vector(model, unit_masks)
-    length = [n.reshape(1) for n in active_lengths(model, active)]
+    length = active_lengths(model, active)[:, None]
     total = xp.zeros(1, active.dtype)
     for layer in model.layers:
         widths = [length[axis] for axis in layer.axes]

@@ -48,14 +48,16 @@ class CostModel(NamedTuple):
     Attributes:
       sizes: `{group: number of units}`; units are numbered consecutively in this order, blocks
         last.
-      axes: For each axis that has units, (n, owners) int: the units that own each of its indices,
-        padded with the total number of units. An index is active if all of its owners are.
+      owners: (axes, sets, units of a set) int: the distinct sets of units that own indices of each
+        axis, padded with the total number of units. An index is active if all of its owners are.
+      counts: (axes, sets) float64: number of indices of the axis that each set owns.
       terms: `{kind of cost: its terms}`.
       layers: All products and convolutions of the function.
     """
 
     sizes: dict[str, int]
-    axes: tuple[np.ndarray, ...]
+    owners: np.ndarray
+    counts: np.ndarray
     terms: dict[str, Terms]
     layers: tuple[TimedLayer, ...]
 
@@ -101,7 +103,8 @@ def cost_model(
         make_layer(count.op, count.repeats, axis_of)._replace(blocks=inside)
         for count, inside in products
     )
-    return CostModel(sizes | {block_group(name): 1 for name in blocks}, tuple(found), terms, layers)
+    all_sizes = sizes | {block_group(name): 1 for name in blocks}
+    return CostModel(all_sizes, *_stacked(found, units + len(blocks)), terms, layers)
 
 
 def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> Any:
@@ -125,7 +128,7 @@ def total_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> A
     """
     active, xp = active_vector(model, unit_masks)
     terms = _of_kind(model, kind)
-    length = xp.stack([*active_lengths(model, active), xp.ones(())])
+    length = xp.concatenate([active_lengths(model, active), xp.ones(1)])
     return (terms.times.astype(active.dtype) * length[terms.axes].prod(1)).sum()
 
 
@@ -158,7 +161,7 @@ def unit_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> di
             at = terms.axes[:, i]
             if i != j:
                 product = product * (without[at] + (more[at] if i < j else 0))
-        cost = cost + terms.times.astype(active.dtype) @ product
+        cost = cost + (terms.times.astype(active.dtype)[:, None] * product).sum(0)
     return by_group(model, cost)
 
 
@@ -184,9 +187,9 @@ def active_vector(model: CostModel, unit_masks: UnitMasks) -> tuple[Any, Any]:
     return xp.concatenate([*masks, np.ones(1, bool)]).astype(float), xp
 
 
-def active_lengths(model: CostModel, active: Any) -> list:
-    """Returns the active length of each axis; () float."""
-    return [active[owners].prod(1).sum() for owners in model.axes]
+def active_lengths(model: CostModel, active: Any) -> Any:
+    """Returns the active length of each axis; (axes,) float."""
+    return (model.counts.astype(active.dtype) * active[model.owners].prod(2)).sum(1)
 
 
 def lengths_without_each(model: CostModel, active: Any, xp: Any) -> tuple[Any, Any]:
@@ -195,25 +198,24 @@ def lengths_without_each(model: CostModel, active: Any, xp: Any) -> tuple[Any, A
     Returns:
       (axes, units) float each; their sum is the length with the unit active.
     """
-    units = len(active) - 1
-    more = []
-    for owners in model.axes:
-        gained = xp.zeros(units + 1, active.dtype)
-        for column in range(owners.shape[1]):
-            others = active[np.delete(owners, column, axis=1)].prod(1)
-            gained = _add_at(xp, gained, owners[:, column], others)
-        more.append(gained[:units])
-    if not more:
-        return xp.zeros((0, units), active.dtype), xp.zeros((0, units), active.dtype)
-    gained = xp.stack(more)
-    length = xp.stack(active_lengths(model, active))
-    return length[:, None] - active[None, :units] * gained, gained
+    units, counts = len(active) - 1, model.counts.astype(active.dtype)
+    gained: Any = np.zeros((len(counts), units + 1), active.dtype)
+    for column in range(model.owners.shape[2]):
+        others = np.delete(model.owners, column, axis=2)
+        added = counts * active[others].prod(2) if others.size else counts
+        gained = _add_at(gained, model.owners[:, :, column], added)
+    gained = gained[:, :units]
+    return active_lengths(model, active)[:, None] - active[None, :units] * gained, gained
 
 
-def _add_at(xp: Any, array: Any, at: np.ndarray, values: Any) -> Any:
-    if xp is np:
-        return array + np.bincount(at, values, len(array))
-    return array.at[at].add(values)
+def _add_at(array: Any, at: np.ndarray, values: Any) -> Any:
+    """Adds values to entries of each row; on the host if all are known there."""
+    rows = np.arange(len(at))[:, None]
+    if isinstance(array, np.ndarray) and isinstance(values, np.ndarray):
+        array = array.copy()
+        np.add.at(array, (rows, at), values)
+        return array
+    return jnp.asarray(array).at[rows, at].add(values)
 
 
 def _of_kind(model: CostModel, kind: str) -> Terms:
@@ -260,6 +262,24 @@ def _axes(
         return known[key], len(nodes)
 
     return found, axis_of
+
+
+def _stacked(axes: list[np.ndarray], units: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `owners` and `counts` of a `CostModel`.
+
+    Args:
+      axes: (length, units of a set) int each: the owners of each index of an axis.
+      units: Number of units.
+    """
+    found = [np.unique(owners, axis=0, return_counts=True) for owners in axes]
+    most = max((sets.shape[0] for sets, _ in found), default=0)
+    widest = max((sets.shape[1] for sets, _ in found), default=0)
+    owners = np.full((len(axes), most, widest), units)
+    counts = np.zeros((len(axes), most))
+    for axis, (sets, lengths) in enumerate(found):
+        owners[axis, : len(sets), : sets.shape[1]] = sets
+        counts[axis, : len(sets)] = lengths
+    return owners, counts
 
 
 def _terms(sums: Iterable[_Product], axis_of: AxisOf) -> Terms:
