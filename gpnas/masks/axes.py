@@ -114,7 +114,7 @@ def _conventional(path: str, own: tuple[int, ...]) -> tuple[tuple[int, ...], tup
 
 def canonical(leaf: jax.Array, at: Sides) -> jax.Array:
     """Reshapes a leaf to (batch…, receptive…, in, out), merging several input or output axes."""
-    moved = jnp.transpose(leaf, (*at.batch, *at.receptive, *at.ins, *at.outs))
+    moved = leaf.transpose(*at.batch, *at.receptive, *at.ins, *at.outs)
     outer = [leaf.shape[i] for i in (*at.batch, *at.receptive)]
     fan_in, fan_out = (math.prod(leaf.shape[i] for i in side) for side in (at.ins, at.outs))
     return moved.reshape(*outer, fan_in, fan_out)

@@ -1,14 +1,12 @@
 """Summaries of masks: densities, dead units, numbers of grown and pruned weights."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from gpnas.masks import tree
 from gpnas.masks._leaves import masked_leaves
-from gpnas.masks.axes import Axes, AxesTable, canonical, sides
+from gpnas.masks.axes import AxesTable, canonical, sides
 
 
 class LeafSummary(NamedTuple):
@@ -73,7 +71,7 @@ def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Arra
         batch = range(len(at.batch), own.ndim)
         last = own.ndim - 1
         inputs, outputs = (tuple(i for i in batch if i != side) for side in (last - 1, last))
-        return jnp.any(own, inputs), jnp.any(own, outputs)
+        return own.any(inputs), own.any(outputs)
 
     return {path: of_leaf(path, mask) for path, mask in leaves.items()}
 
@@ -88,18 +86,9 @@ def layers(masks: Any, axes: AxesTable | None = None) -> list[LeafSummary]:
     Raises:
       ValueError: If a glob of `axes` matches no leaf.
     """
-    counts = jax.device_get(_counts(masks, tuple((axes or {}).items())))  # of one program
+    on_host = jax.device_get(masks)
+    connected = units(on_host, axes)
     return [
-        LeafSummary(path, tuple(mask.shape), *map(int, counts[path]))
-        for path, mask in masked_leaves(masks).items()
+        LeafSummary(path, mask.shape, int(mask.sum()), *(int((~u).sum()) for u in connected[path]))
+        for path, mask in masked_leaves(on_host).items()
     ]
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _counts(masks: Any, axes: tuple[tuple[str, Axes], ...]) -> dict[str, list[jax.Array]]:
-    """Returns by leaf the numbers of active weights, inactive inputs and inactive outputs."""
-    connected = units(masks, dict(axes))
-    return {
-        path: [jnp.sum(mask), *(jnp.sum(~u) for u in connected[path])]
-        for path, mask in masked_leaves(masks).items()
-    }

@@ -13,12 +13,16 @@ from gpnas.data import Dataset, Split, standardize
 from gpnas.train._plan import Plan
 from gpnas.train._step import Metrics
 
-BATCH = 1000  # examples
 _MOST_CLASSES = 100  # largest number of classes for which predictions are kept
 BYTES = 1 << 28  # largest size of the examples on the device at once
 
 # Metrics, means over all examples, and predicted classes.
 Evaluated = tuple[dict[str, float], np.ndarray | None]
+
+
+def _batch_size() -> int:
+    """Returns the examples of a batch; on a CPU, the activations of a small one fit the cache."""
+    return 256 if jax.default_backend() == "cpu" else 1024
 
 
 def keep_validation(plan: Plan, data: Dataset) -> Callable[[], Any] | None:
@@ -27,10 +31,11 @@ def keep_validation(plan: Plan, data: Dataset) -> Callable[[], Any] | None:
     The memory is freed with the function. None if the training set is streamed, since it may not
     fit the device, or if the validation split has several parts.
     """
-    most = -(-len(data.validation) // BATCH)
-    if plan.stream or _part_size(data.validation, BATCH, most) < most:
+    batch = _batch_size()
+    most = -(-len(data.validation) // batch)
+    if plan.stream or _part_size(data.validation, batch, most) < most:
         return None
-    return functools.cache(lambda: jax.device_put(next(_batches(data.validation, BATCH, most))))
+    return functools.cache(lambda: jax.device_put(next(_batches(data.validation, batch, most))))
 
 
 def make_predict_all(
@@ -47,7 +52,8 @@ def make_predict_all(
       data: The data set.
       validation: `keep_validation`, to share its memory; by default, the function has its own.
     """
-    sums, most = _make_sums(plan, data), -(-len(data.validation) // BATCH)
+    sums, batch = _make_sums(plan, data), _batch_size()
+    most = -(-len(data.validation) // batch)
     validation = validation or keep_validation(plan, data)
     batch_sums = jax.jit(sums)
 
@@ -75,7 +81,7 @@ def make_predict_all(
         if validation is not None and split is data.validation:
             batches: Iterable = [validation()]
         else:
-            batches = _batches(split, BATCH, most)
+            batches = _batches(split, batch, most)
         parts = [part_sums(networks, part) for part in batches]
         found = jax.tree.map(lambda *x: np.concatenate(x), *parts)
         return [

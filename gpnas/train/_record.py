@@ -177,9 +177,13 @@ def finish(
       The records.
     """
     networks = program.networks(states)
-    selected = [replica.selected.variables for replica in replicas]
-    # Two calls of the program that evaluated the validation images, instead of another program.
-    pairs = zip(*(program.predict_all(x, run.data.test) for x in (networks, selected)), strict=True)
+    # Calls of the program that evaluated the validation images, instead of another program.
+    last = program.predict_all(networks, run.data.test)
+    selected = last
+    if program.on_eval or any(r.selected.step < r.counters.step for r in replicas):
+        best = [replica.selected.variables for replica in replicas]
+        selected = program.predict_all(best, run.data.test)
+    pairs = zip(last, selected, strict=True)
     seeds = zip(states, networks, pairs, replicas, known, strict=True)
     return [_finish(run, i, program.executables(), *seed) for i, seed in enumerate(seeds)]
 
