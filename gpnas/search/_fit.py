@@ -26,10 +26,12 @@ from gpnas.search._task import CLASSIFICATION, Training
 from gpnas.train import TrainState, make_step, scale_by_rate, state_of
 
 _CHUNK = 50  # steps in one call
-_BATCH = 250  # images in one call of `predict`
+_BATCH = 256  # images in one call of `predict`
 _DENSE = dense.dense()
-# On CPUs, compilation takes longer than training most candidates; 0 is for programs that run once.
+# On CPUs, compilation takes longer than training a candidate for few steps; 0 is for programs that
+# run once.
 _LEVEL = "xla_backend_optimization_level"
+_FEW = 500  # steps
 
 
 class Job(NamedTuple):
@@ -110,17 +112,16 @@ class _ModulePrograms(NamedTuple):
       start: `(variables, key) → state` before the first step.
       logits: `(variables, images) → (batch, classes)`, in evaluation mode.
       metric: `(variables, images, targets) → (batch,)`, the task's metric in evaluation mode.
-      alone: `(replica, chunk, length) → state`, a chunk of steps of one network: `length`, which is
-        static, or `chunk.count` if that is None.
-      together: The same under `vmap` over replicas.
+      steps: `(many, few) → (replica, chunk, length) → state`, a chunk of steps: `length`, which is
+        static, or `chunk.count` if that is None. If `many`, replicas train under `vmap`; if `few`,
+        the program compiles fast.
     """
 
     begin: Callable[[jax.Array], dict[str, Any]]
     start: Callable[[Any, jax.Array], TrainState]
     logits: Callable[..., jax.Array]
     metric: Callable[..., jax.Array]
-    alone: Callable[[_Replica, _Chunk, int | None], TrainState]
-    together: Callable[[_Replica, _Chunk, int | None], TrainState]
+    steps: Callable[[bool, bool], Callable[[_Replica, _Chunk, int | None], TrainState]]
 
 
 def make_programs(
@@ -158,7 +159,7 @@ def make_programs(
                 stack([np.int32(len(job.targets) - at) for job in jobs]),
             )
             chunk = _Chunk(_chunk(rates, at), np.int32(count), images, labels)
-            run = own.together if len(jobs) > 1 else own.alone
+            run = own.steps(len(jobs) > 1, steps < _FEW)
             # On a CPU, no step waits for a host, and one program compiles faster than two.
             static = count == _CHUNK and jax.default_backend() != "cpu"
             state = run(replica, chunk, _CHUNK if static else None)
@@ -199,16 +200,15 @@ def _compile(module: nn.Module, data: Dataset, rule: SGD, training: Training) ->
     def together(replicas: _Replica, chunk: _Chunk, length: int | None) -> TrainState:
         return jax.vmap(lambda replica: run(replica, chunk, length))(replicas)
 
-    quick = functools.partial(jax.jit, compiler_options=_quick(0))
+    @functools.cache
+    def steps(many: bool, few: bool) -> Callable[[_Replica, _Chunk, int | None], TrainState]:
+        options = _quick(1) if few else None
+        own = together if many else run
+        return jax.jit(own, static_argnums=2, compiler_options=options)
+
+    once = functools.partial(jax.jit, compiler_options=_quick(0))
     usual = functools.partial(jax.jit, compiler_options=_quick(1))
-    return _ModulePrograms(
-        quick(begin),
-        quick(start),
-        usual(logits),
-        usual(metric),
-        usual(run, static_argnums=2),
-        usual(together, static_argnums=2),
-    )
+    return _ModulePrograms(once(begin), once(start), usual(logits), usual(metric), steps)
 
 
 def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:

@@ -149,7 +149,7 @@ def test_networks_are_evaluated_together_as_alone(loop, tiny, digits, monkeypatc
 def test_splits_are_evaluated_by_one_program(tiny, digits):
     program = make_program(make_plan(tiny(name="dense"), digits), digits)
     network = program.networks(program.init([jax.random.key(0)]))[0]
-    assert len(digits.validation) <= 1000 < len(digits.train)  # one batch, and two
+    assert len(digits.validation) <= 256 < len(digits.train)  # one batch, and several
     program.evaluate(network, digits.validation)
     with timing.compiling() as compiled:
         program.evaluate(network, digits.train)
@@ -164,7 +164,7 @@ def on_device(split):
 
 @pytest.mark.parametrize("loop", ["scan", "steps", "segments"])
 def test_validation_examples_are_sent_to_the_device_once(loop, tiny, digits, monkeypatch):
-    monkeypatch.setattr(_evaluate, "BATCH", 100)
+    monkeypatch.setattr(_evaluate, "_batch_size", lambda: 100)
     config = tiny(name="dense")
     config.train.loop = loop
     program = make_program(make_plan(config, digits), digits)
@@ -189,7 +189,7 @@ def test_validation_examples_that_may_not_fit_do_not_stay(reason, tiny, digits, 
     if reason == "streamed":
         plan = plan._replace(stream=5)
     else:
-        monkeypatch.setattr(_evaluate, "BATCH", 100)
+        monkeypatch.setattr(_evaluate, "_batch_size", lambda: 100)
         monkeypatch.setattr(_evaluate, "BYTES", 1)
     predict_all = _evaluate.make_predict_all(plan, digits)
     before = sum(x.nbytes for x in jax.live_arrays())
