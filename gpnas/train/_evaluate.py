@@ -108,14 +108,16 @@ def _make_sums(
     def sums(
         variables: Any, inputs: jax.Array, targets: jax.Array, count: jax.Array
     ) -> tuple[Metrics, jax.Array | None]:
-        inputs = standardize(inputs, data)
+        # Otherwise XLA moves parts of both forward passes, of the metrics and of the classes, out of
+        # the loop over batches separately, and then merges neither.
+        variables, inputs = jax.lax.optimization_barrier((variables, standardize(inputs, data)))
         found = plan.task.metrics(variables, (inputs, targets))
         real = jnp.arange(len(targets)) < count
         totals = {
             name: jnp.sum(jnp.where(real, values, 0), dtype=jnp.float32)
             for name, values in found.items()
         }
-        # XLA merges this with identical operations in the metrics.
+        # XLA merges this with the same operations of the metrics.
         logits = plan.task.model.infer(variables, inputs) if classifies else jnp.zeros(())
         if logits.shape != (len(targets), data.num_classes):
             return totals, None

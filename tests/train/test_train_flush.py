@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
@@ -154,6 +155,27 @@ def test_splits_are_evaluated_by_one_program(tiny, digits):
     with timing.compiling() as compiled:
         program.evaluate(network, digits.train)
         assert compiled() == 0
+
+
+def test_metrics_and_classes_come_from_one_forward_pass(tiny, digits):
+    config = tiny(name="dense")
+    del config.model["widths"]
+    config.model.name, config.model.conv = "convnet", "im2col"
+    plan = make_plan(config, digits)
+    sums, split = _evaluate._make_sums(plan, digits), digits.test
+    shapes = [
+        jax.ShapeDtypeStruct((3, 16, *x.shape[1:]), x.dtype) for x in (split.inputs, split.targets)
+    ]
+    batches = (*shapes, jax.ShapeDtypeStruct((3,), jnp.int32))
+
+    def products(f):
+        loop = jax.jit(lambda variables, *batches: jax.lax.map(lambda x: f(variables, *x), batches))
+        return loop.lower(plan.variables, *batches).compile().as_text().count(" dot(")
+
+    def infer(variables, inputs, *others):
+        return plan.task.model.infer(variables, data.standardize(inputs, digits))
+
+    assert products(sums) == products(infer) > 0
 
 
 def on_device(split):
