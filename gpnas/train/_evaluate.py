@@ -108,8 +108,8 @@ def _make_sums(
     def sums(
         variables: Any, inputs: jax.Array, targets: jax.Array, count: jax.Array
     ) -> tuple[Metrics, jax.Array | None]:
-        # Otherwise XLA moves parts of both forward passes, of the metrics and of the classes, out of
-        # the loop over batches separately, and then merges neither.
+        # Otherwise XLA separately moves parts of both forward passes, of the metrics and of the
+        # classes, out of the loop over batches, and then merges neither.
         variables, inputs = jax.lax.optimization_barrier((variables, standardize(inputs, data)))
         found = plan.task.metrics(variables, (inputs, targets))
         real = jnp.arange(len(targets)) < count
