@@ -20,7 +20,7 @@ BYTES = 1 << 28  # largest size of the examples on the device at once
 Evaluated = tuple[dict[str, float], np.ndarray | None]
 
 
-def _batch_size() -> int:
+def eval_batch_size() -> int:
     """Returns the examples of a batch; on a CPU, the activations of a small one fit the cache."""
     return 256 if jax.default_backend() == "cpu" else 1024
 
@@ -31,7 +31,7 @@ def keep_validation(plan: Plan, data: Dataset) -> Callable[[], Any] | None:
     The memory is freed with the function. None if the training set is streamed, since it may not
     fit the device, or if the validation split has several parts.
     """
-    batch = _batch_size()
+    batch = eval_batch_size()
     most = -(-len(data.validation) // batch)
     if plan.stream or _part_size(data.validation, batch, most) < most:
         return None
@@ -52,7 +52,7 @@ def make_predict_all(
       data: The data set.
       validation: `keep_validation`, to share its memory; by default, the function has its own.
     """
-    sums, batch = _make_sums(plan, data), _batch_size()
+    sums, batch = _make_sums(plan, data), eval_batch_size()
     most = -(-len(data.validation) // batch)
     validation = validation or keep_validation(plan, data)
     batch_sums = jax.jit(sums)

@@ -134,17 +134,17 @@ def cost_budget(
       ValueError: If a number of `least` is neither a multiple of `round_to` nor a whole group.
     """
     _check_least(cost.sizes, least, round_to)
-    market_of = functools.partial(_market, cost, least, round_to)
+    knapsack_of = functools.partial(_knapsack, cost, least, round_to)
 
     def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, tuple[()]]:
         del params
-        return _uniform(market_of(masks), masks, budget(jnp.int32(0)), key), ()
+        return _uniform(knapsack_of(masks), masks, budget(jnp.int32(0)), key), ()
 
     def update_fn(masks: Units, state: tuple[()], ctx: MaskContext) -> tuple[Units, tuple[()]]:
         def at_update(active: Units) -> Units:
             limit = budget(ctx.step)
             low = jnp.minimum(limit, cost.total(active)) * (1 - exchange(ctx.step))
-            return _exchange(market_of(active), active, ctx, low, limit)
+            return _exchange(knapsack_of(active), active, ctx, low, limit)
 
         return cond_inplace(ctx.may_update, at_update, masks), state
 
@@ -152,8 +152,8 @@ def cost_budget(
     return every(between(transform, 1, stop), every_steps)
 
 
-class _Market(NamedTuple):
-    """Units of all groups in one vector, and the numbers of units that groups may have.
+class _Knapsack(NamedTuple):
+    """The units of all groups as items of one knapsack, and the numbers that groups may have.
 
     Attributes:
       cost: Costs of the units.
@@ -206,12 +206,12 @@ class _Market(NamedTuple):
         return jnp.minimum((number // self.round_to + 1) * self.round_to, self.whole) - number
 
 
-def _market(cost: Costs, least: Mapping[str, int], round_to: int, masks: Units) -> _Market:
+def _knapsack(cost: Costs, least: Mapping[str, int], round_to: int, masks: Units) -> _Knapsack:
     sizes = [mask.size for mask in masks.values()]
     members = np.full((len(sizes), max(sizes)), sum(sizes))
     for own, size, end in zip(members, sizes, np.cumsum(sizes), strict=True):
         own[:size] = np.arange(end - size, end)
-    return _Market(
+    return _Knapsack(
         cost,
         sizes=dict(zip(masks, sizes, strict=True)),
         group=np.repeat(np.arange(len(sizes)), sizes),
@@ -227,7 +227,7 @@ def _joined(values: Units) -> jax.Array:
 
 
 def _exchange(
-    market: _Market, active: Units, ctx: MaskContext, low: jax.Array, limit: jax.Array
+    knapsack: _Knapsack, active: Units, ctx: MaskContext, low: jax.Array, limit: jax.Array
 ) -> Units:
     """Prunes to the lower limit, grows to the upper one, then regrows pruned units that fit."""
     before, drop, grow = _joined(active), _joined(ctx.params), _joined(ctx.grads)
@@ -239,8 +239,8 @@ def _exchange(
         # Units that were inactive before are regrown only to complete a multiple.
         free=jnp.stack([before & ~jnp.isnan(drop), useful, before | useful]),
     )
-    after, _ = lax.scan(lambda now, phase: (_greedy(market, now, phase), None), before, phases)
-    return market.split(after)
+    after, _ = lax.scan(lambda now, phase: (_greedy(knapsack, now, phase), None), before, phases)
+    return knapsack.split(after)
 
 
 class _Phase(NamedTuple):
@@ -259,19 +259,19 @@ class _Phase(NamedTuple):
     free: jax.Array
 
 
-def _greedy(market: _Market, active: jax.Array, phase: _Phase) -> jax.Array:
+def _greedy(knapsack: _Knapsack, active: jax.Array, phase: _Phase) -> jax.Array:
     """Applies the allowed move of highest rank (the first of equal ones) until none is allowed.
 
     A GPU synchronizes with its host after each move. A loop of static length would need one
     iteration per unit, each of which recomputes all moves; a mask update needs few moves.
     """
-    groups = np.arange(len(market.whole))
+    groups = np.arange(len(knapsack.whole))
 
     def one(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         _, now = state
-        moved, ranks, possible = _moves(market, now, phase)
-        each = now[None] ^ (moved[None] & (market.group == groups[:, None]))
-        totals = jax.vmap(market.total)(jnp.concatenate([now[None], each]))
+        moved, ranks, possible = _moves(knapsack, now, phase)
+        each = now[None] ^ (moved[None] & (knapsack.group == groups[:, None]))
+        totals = jax.vmap(knapsack.total)(jnp.concatenate([now[None], each]))
         fits = jnp.where(phase.prune, totals[0] > phase.limit, totals[1:] <= phase.limit)
         allowed = possible & fits
         best = jnp.argmax(jnp.where(allowed, ranks, -jnp.inf))
@@ -282,7 +282,7 @@ def _greedy(market: _Market, active: jax.Array, phase: _Phase) -> jax.Array:
 
 
 def _moves(
-    market: _Market, active: jax.Array, phase: _Phase
+    knapsack: _Knapsack, active: jax.Array, phase: _Phase
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns a move of each group: the units that are pruned or grown together.
 
@@ -290,15 +290,15 @@ def _moves(
       Units that are moved, (units,) bool; the rank of each group's move, (groups,) float32; whether
       it is possible, (groups,) bool.
     """
-    count = jnp.sum(market.by_group(active, False), 1, dtype=jnp.int32)
-    number = jnp.where(phase.prune, market.fewer(count), market.more(count))
-    cost, sign = market.marginal(active), jnp.where(phase.prune, -1.0, 1.0)
+    count = jnp.sum(knapsack.by_group(active, False), 1, dtype=jnp.int32)
+    number = jnp.where(phase.prune, knapsack.fewer(count), knapsack.more(count))
+    cost, sign = knapsack.marginal(active), jnp.where(phase.prune, -1.0, 1.0)
     free = phase.free & (active == phase.prune)
     keys = jnp.where(free, sign * _ratio(phase.scores, cost), -jnp.inf)
-    most = market.members.shape[1]
-    highest, at = lax.top_k(market.by_group(keys, -jnp.inf), min(market.round_to, most))
+    most = knapsack.members.shape[1]
+    highest, at = lax.top_k(knapsack.by_group(keys, -jnp.inf), min(knapsack.round_to, most))
     taken = (np.arange(at.shape[1])[None] < number[:, None]) & (highest > -jnp.inf)
-    units = jnp.take_along_axis(jnp.asarray(market.members), at, 1)
+    units = jnp.take_along_axis(jnp.asarray(knapsack.members), at, 1)
 
     def of_moved(values: jax.Array) -> jax.Array:
         return jnp.sum(jnp.where(taken, values[units], 0), 1)
@@ -312,25 +312,25 @@ def _ratio(score: jax.Array, cost: jax.Array) -> jax.Array:
     return score.astype(jnp.float32) / jnp.maximum(cost, 1e-30)
 
 
-def _uniform(market: _Market, masks: Units, limit: jax.Array, key: jax.Array) -> Units:
+def _uniform(knapsack: _Knapsack, masks: Units, limit: jax.Array, key: jax.Array) -> Units:
     """Draws random units, the largest equal fraction of each group whose cost is within a limit."""
-    sizes = np.array(list(market.sizes.values()))
-    drawn = market.by_group(jax.random.uniform(key, market.group.shape), jnp.inf)
-    rank = jnp.argsort(jnp.argsort(drawn, 1), 1)[market.members < market.group.size]
+    sizes = np.array(list(knapsack.sizes.values()))
+    drawn = knapsack.by_group(jax.random.uniform(key, knapsack.group.shape), jnp.inf)
+    rank = jnp.argsort(jnp.argsort(drawn, 1), 1)[knapsack.members < knapsack.group.size]
     blocks = np.array([is_block(name) for name in masks])
 
     def of(fraction: jax.Array) -> jax.Array:
         part = jnp.floor(fraction * sizes.astype(np.float32)).astype(jnp.int32)
         # Blocks are active from the beginning.
-        return rank < market.at_most(jnp.where(blocks, 1, part))[market.group]
+        return rank < knapsack.at_most(jnp.where(blocks, 1, part))[knapsack.group]
 
     def half(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = (low + high) / 2
-        fine = market.total(of(middle)) <= limit
+        fine = knapsack.total(of(middle)) <= limit
         return jnp.where(fine, middle, low), jnp.where(fine, high, middle)
 
     low, _ = lax.fori_loop(0, 24, half, (jnp.float32(0), jnp.float32(1)))
     whole = of(jnp.float32(1))
-    fits = market.total(whole) <= limit * (1 + 1e-6)
-    return market.split(jnp.where(fits, whole, of(low)))
+    fits = knapsack.total(whole) <= limit * (1 + 1e-6)
+    return knapsack.split(jnp.where(fits, whole, of(low)))

@@ -186,7 +186,7 @@ def on_device(split):
 
 @pytest.mark.parametrize("loop", ["scan", "steps", "segments"])
 def test_validation_examples_are_sent_to_the_device_once(loop, tiny, digits, monkeypatch):
-    monkeypatch.setattr(_evaluate, "_batch_size", lambda: 100)
+    monkeypatch.setattr(_evaluate, "eval_batch_size", lambda: 100)
     config = tiny(name="dense")
     config.train.loop = loop
     program = make_program(make_plan(config, digits), digits)
@@ -211,7 +211,7 @@ def test_validation_examples_that_may_not_fit_do_not_stay(reason, tiny, digits, 
     if reason == "streamed":
         plan = plan._replace(stream=5)
     else:
-        monkeypatch.setattr(_evaluate, "_batch_size", lambda: 100)
+        monkeypatch.setattr(_evaluate, "eval_batch_size", lambda: 100)
         monkeypatch.setattr(_evaluate, "BYTES", 1)
     predict_all = _evaluate.make_predict_all(plan, digits)
     before = sum(x.nbytes for x in jax.live_arrays())
