@@ -178,6 +178,30 @@ def test_metrics_and_classes_come_from_one_forward_pass(tiny, digits):
     assert products(sums) == products(infer) > 0
 
 
+@pytest.mark.parametrize("epochs, rate, times", [(1, 0.1, 1), (2, 1e-12, 2)])
+def test_the_test_set_is_evaluated_for_each_of_two_networks(
+    epochs, rate, times, tiny, digits, tmp_path, monkeypatch
+):
+    """At a tiny rate, the first of two equal networks is the selected one."""
+    splits = []
+
+    def watched(plan, *args, **more):
+        program = make_program(plan, *args, **more)
+
+        def predict_all(networks, split):
+            splits.append(split)
+            return program.predict_all(networks, split)
+
+        return program._replace(predict_all=predict_all)
+
+    monkeypatch.setattr(_loop, "make_program", watched)
+    config = tiny(name="dense")
+    config.train.epochs, config.optimizer.learning_rate = epochs, rate
+    metrics = train(config, tmp_path / "run", digits)["metrics"]
+    assert sum(split is digits.test for split in splits) == times
+    assert metrics["test_error_last"] == metrics["test_error_selected"]
+
+
 def on_device(split):
     """Arrays of the split's images in padded batches of 100 that are on a device."""
     shape = (-(-len(split) // 100), 100, *split.inputs.shape[1:])
