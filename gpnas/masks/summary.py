@@ -53,7 +53,7 @@ def changes(old: Any, new: Any) -> tuple[dict[str, jax.Array], dict[str, jax.Arr
 def units(masks: Any, axes: AxesTable | None = None) -> dict[str, tuple[jax.Array, jax.Array]]:
     """Returns `{path: (inputs, outputs)}`: which units have an active weight; may be traced.
 
-    Each (n,) bool; (layers, n) for stacked layers.
+    Each (n,) bool; (layers, n) for stacked layers. Masks in NumPy give arrays in NumPy.
 
     Args:
       masks: Masks.

@@ -1,10 +1,10 @@
 """Compiled programs that train candidates; networks of one shape train together under `vmap`.
 
-A program is compiled once per module and serves any number of steps. Steps run in chunks of fixed
-length; the number of steps in a chunk, their learning rates and the number of distillation steps
-are traced arguments. On a GPU, each iteration of a loop of traced length synchronises with the
-host. Off the CPU, whole chunks therefore have a program of static length, and the other program is
-compiled only for remaining steps.
+A program serves any number of steps; networks that train for few have one that compiles fast.
+Steps run in chunks of fixed length; the number of steps in a chunk, their learning rates and the
+number of distillation steps are traced arguments. On a GPU, each iteration of a loop of traced
+length synchronises with the host. Off the CPU, whole chunks therefore have a program of static
+length, and the other program is compiled only for remaining steps.
 """
 
 import functools
@@ -212,7 +212,7 @@ def _compile(module: nn.Module, data: Dataset, rule: SGD, training: Training) ->
 
 
 def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
-    """Runs a function batch by batch and concatenates; the last batch is padded with zeros."""
+    """Returns the results of a function batch by batch; the last batch is padded with zeros."""
     found = []
     for at in range(0, len(arrays[0]), _BATCH):
         batch = [array[at : at + _BATCH] for array in arrays]
@@ -225,7 +225,7 @@ def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray
 def _make_run(
     module: nn.Module, data: Dataset, rule: SGD, training: Training
 ) -> Callable[[_Replica, _Chunk, int | None], TrainState]:
-    """Returns a chunk of steps of one network, see `_ModulePrograms.alone`."""
+    """Returns a chunk of steps of one network, see `_ModulePrograms.steps`."""
     step = make_step(training.make(module), _DENSE, _optimizer(rule), kind="plain")
 
     def target_of(i: Any, replica: _Replica, chunk: _Chunk) -> Any:

@@ -180,7 +180,11 @@ class _Knapsack(NamedTuple):
 
     def marginal(self, active: jax.Array) -> jax.Array:
         """Returns the marginal cost of each unit, (units,) float."""
-        return _joined(self.cost.marginal(self.split(active)))
+        return self.join(self.cost.marginal(self.split(active)))
+
+    def join(self, values: Units) -> jax.Array:
+        """Concatenates values of the groups; their dict may have another order, or more groups."""
+        return jnp.concatenate([values[name] for name in self.sizes])
 
     def split(self, values: jax.Array) -> Units:
         """Splits (units,) values by group."""
@@ -222,15 +226,12 @@ def _knapsack(cost: Costs, least: Mapping[str, int], round_to: int, masks: Units
     )
 
 
-def _joined(values: Units) -> jax.Array:
-    return jnp.concatenate(list(values.values()))
-
-
 def _exchange(
     knapsack: _Knapsack, active: Units, ctx: MaskContext, low: jax.Array, limit: jax.Array
 ) -> Units:
     """Prunes to the lower limit, grows to the upper one, then regrows pruned units that fit."""
-    before, drop, grow = _joined(active), _joined(ctx.params), _joined(ctx.grads)
+    before = knapsack.join(active)
+    drop, grow = (knapsack.join(values).astype(jnp.float32) for values in (ctx.params, ctx.grads))
     useful = ~before & (grow > 0)
     phases = _Phase(
         prune=jnp.array([True, False, False]),
@@ -270,10 +271,10 @@ def _greedy(knapsack: _Knapsack, active: jax.Array, phase: _Phase) -> jax.Array:
     def one(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         _, now = state
         moved, ranks, possible = _moves(knapsack, now, phase)
+        # (groups, units): the active units after the move of each group.
         each = now[None] ^ (moved[None] & (knapsack.group == groups[:, None]))
-        totals = jax.vmap(knapsack.total)(jnp.concatenate([now[None], each]))
-        fits = jnp.where(phase.prune, totals[0] > phase.limit, totals[1:] <= phase.limit)
-        allowed = possible & fits
+        fit = jax.vmap(knapsack.total)(each) <= phase.limit
+        allowed = possible & jnp.where(phase.prune, knapsack.total(now) > phase.limit, fit)
         best = jnp.argmax(jnp.where(allowed, ranks, -jnp.inf))
         found = jnp.any(allowed)
         return found, jnp.where(found, each[best], now)
@@ -300,7 +301,7 @@ def _moves(
     taken = (np.arange(at.shape[1])[None] < number[:, None]) & (highest > -jnp.inf)
     units = jnp.take_along_axis(jnp.asarray(knapsack.members), at, 1)
 
-    def of_moved(values: jax.Array) -> jax.Array:
+    def of_moved(values: jax.Array) -> jax.Array:  # padding of `units` is never taken
         return jnp.sum(jnp.where(taken, values[units], 0), 1)
 
     ranks = sign * _ratio(of_moved(phase.scores), of_moved(cost))
@@ -309,7 +310,7 @@ def _moves(
 
 
 def _ratio(score: jax.Array, cost: jax.Array) -> jax.Array:
-    return score.astype(jnp.float32) / jnp.maximum(cost, 1e-30)
+    return score / jnp.maximum(cost, 1e-30)
 
 
 def _uniform(knapsack: _Knapsack, masks: Units, limit: jax.Array, key: jax.Array) -> Units:

@@ -114,6 +114,31 @@ def of_inactive(costs, active):
     return [(np.asarray(marginal[n]), np.asarray(m)) for n, m in active.items()]
 
 
+@pytest.mark.parametrize("reordered", ["scores", "gains", "costs", "masks"])
+def test_units_are_found_by_name_in_dicts_of_any_order(reordered):
+    costs = units.relative_costs(MODEL)
+    assert list(reversed(MODEL.sizes)) != sorted(MODEL.sizes)
+
+    def of(part, values):
+        more = {"other": jnp.ones(3)} if part == "costs" else {}
+        return more | dict(reversed(values.items())) if part == reordered else values
+
+    def after(of):
+        def marginal(active):
+            return of("costs", costs.marginal(active))
+
+        own = costs._replace(marginal=marginal)
+        transform = units.cost_budget(
+            own, schedule.constant(0.5), schedule.constant(0.3), least=LEAST
+        )
+        drop, gain = of("scores", scores(0)), of("gains", scores(1))
+        ctx = MaskContext(jnp.int32(1), drop, gain, KEY)  # arguments of jit would be sorted
+        half = updated(0.5, all_active())[0]
+        return jax.jit(lambda: transform.update(of("masks", half), (), ctx)[0])()
+
+    jax.tree.map(np.testing.assert_array_equal, after(of), after(lambda part, values: values))
+
+
 @pytest.mark.parametrize("start", [0.2, 1.0])
 def test_units_are_grown_up_to_the_budget(start):
     costs = units.relative_costs(MODEL)
