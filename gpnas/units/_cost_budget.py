@@ -11,6 +11,7 @@ from jax import lax
 
 from gpnas.masks import MaskContext, MaskTransform, between, cond_inplace, every, schedule
 from gpnas.units._blocks import is_block
+from gpnas.units._groups import split_by_group
 from gpnas.units.cost import (
     CostModel,
     LatencyTable,
@@ -138,7 +139,7 @@ def cost_budget(
 
     def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, tuple[()]]:
         del params
-        return _uniform(knapsack_of(masks), masks, budget(jnp.int32(0)), key), ()
+        return _uniform(knapsack_of(masks), budget(jnp.int32(0)), key), ()
 
     def update_fn(masks: Units, state: tuple[()], ctx: MaskContext) -> tuple[Units, tuple[()]]:
         def at_update(active: Units) -> Units:
@@ -176,22 +177,17 @@ class _Knapsack(NamedTuple):
 
     def total(self, active: jax.Array) -> jax.Array:
         """Returns the cost of active units, (units,) bool."""
-        return self.cost.total(self.split(active))
+        return self.cost.total(split_by_group(self.sizes, active))
 
     def marginal(self, active: jax.Array) -> jax.Array:
         """Returns the marginal cost of each unit, (units,) float."""
-        return self.join(self.cost.marginal(self.split(active)))
+        return self.join(self.cost.marginal(split_by_group(self.sizes, active)))
 
     def join(self, values: Units) -> jax.Array:
         """Concatenates values of the groups; their dict may have another order, or more groups."""
         return jnp.concatenate([values[name] for name in self.sizes])
 
-    def split(self, values: jax.Array) -> Units:
-        """Splits (units,) values by group."""
-        ends = np.cumsum(list(self.sizes.values()))[:-1]
-        return dict(zip(self.sizes, jnp.split(values, ends), strict=True))
-
-    def by_group(self, values: jax.Array, padding: Any) -> jax.Array:
+    def padded(self, values: jax.Array, padding: Any) -> jax.Array:
         """Returns (units,) values as (groups, most units of a group)."""
         return jnp.append(values, padding)[self.members]
 
@@ -241,7 +237,7 @@ def _exchange(
         free=jnp.stack([before & ~jnp.isnan(drop), useful, before | useful]),
     )
     after, _ = lax.scan(lambda now, phase: (_greedy(knapsack, now, phase), None), before, phases)
-    return knapsack.split(after)
+    return split_by_group(knapsack.sizes, after)
 
 
 class _Phase(NamedTuple):
@@ -291,13 +287,13 @@ def _moves(
       Units that are moved, (units,) bool; the rank of each group's move, (groups,) float32; whether
       it is possible, (groups,) bool.
     """
-    count = jnp.sum(knapsack.by_group(active, False), 1, dtype=jnp.int32)
+    count = jnp.sum(knapsack.padded(active, False), 1, dtype=jnp.int32)
     number = jnp.where(phase.prune, knapsack.fewer(count), knapsack.more(count))
     cost, sign = knapsack.marginal(active), jnp.where(phase.prune, -1.0, 1.0)
     free = phase.free & (active == phase.prune)
     keys = jnp.where(free, sign * _ratio(phase.scores, cost), -jnp.inf)
     most = knapsack.members.shape[1]
-    highest, at = lax.top_k(knapsack.by_group(keys, -jnp.inf), min(knapsack.round_to, most))
+    highest, at = lax.top_k(knapsack.padded(keys, -jnp.inf), min(knapsack.round_to, most))
     taken = (np.arange(at.shape[1])[None] < number[:, None]) & (highest > -jnp.inf)
     units = jnp.take_along_axis(jnp.asarray(knapsack.members), at, 1)
 
@@ -313,12 +309,12 @@ def _ratio(score: jax.Array, cost: jax.Array) -> jax.Array:
     return score / jnp.maximum(cost, 1e-30)
 
 
-def _uniform(knapsack: _Knapsack, masks: Units, limit: jax.Array, key: jax.Array) -> Units:
+def _uniform(knapsack: _Knapsack, limit: jax.Array, key: jax.Array) -> Units:
     """Draws random units, the largest equal fraction of each group whose cost is within a limit."""
     sizes = np.array(list(knapsack.sizes.values()))
-    drawn = knapsack.by_group(jax.random.uniform(key, knapsack.group.shape), jnp.inf)
+    drawn = knapsack.padded(jax.random.uniform(key, knapsack.group.shape), jnp.inf)
     rank = jnp.argsort(jnp.argsort(drawn, 1), 1)[knapsack.members < knapsack.group.size]
-    blocks = np.array([is_block(name) for name in masks])
+    blocks = np.array([is_block(name) for name in knapsack.sizes])
 
     def of(fraction: jax.Array) -> jax.Array:
         part = jnp.floor(fraction * sizes.astype(np.float32)).astype(jnp.int32)
@@ -334,4 +330,4 @@ def _uniform(knapsack: _Knapsack, masks: Units, limit: jax.Array, key: jax.Array
     low, _ = lax.fori_loop(0, 24, half, (jnp.float32(0), jnp.float32(1)))
     whole = of(jnp.float32(1))
     fits = knapsack.total(whole) <= limit * (1 + 1e-6)
-    return knapsack.split(jnp.where(fits, whole, of(low)))
+    return split_by_group(knapsack.sizes, jnp.where(fits, whole, of(low)))

@@ -198,3 +198,9 @@ def weight_masks(
     if entry_masks is None:
         entry_masks = jax.tree.map(lambda _: True, variables)
     return jax.tree.map_with_path(mask, variables, entry_masks)
+
+
+def split_by_group(sizes: Mapping[str, int], values: Any) -> dict[str, Any]:
+    """Splits (units,) values into `{group: (size,)}`."""
+    ends = np.cumsum([0, *sizes.values()]).tolist()
+    return {name: values[a:b] for name, a, b in zip(sizes, ends, ends[1:], strict=False)}

@@ -18,13 +18,12 @@ from scipy import ndimage
 
 from gpnas.errors import UserError
 from gpnas.timing import interleave
-from gpnas.units._groups import UnitMasks
+from gpnas.units._groups import UnitMasks, split_by_group
 from gpnas.units.cost._layers import TimedLayer
 from gpnas.units.cost._unit_cost import (
     CostModel,
     active_lengths,
     active_vector,
-    by_group,
     lengths_without_each,
 )
 
@@ -101,7 +100,7 @@ def unit_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -
       UserError: If a layer is missing from the table.
     """
     active, xp = active_vector(model, unit_masks)
-    without, more = lengths_without_each(model, active, xp)
+    without, more = lengths_without_each(model, active)
     cost = xp.zeros(len(active) - 1, active.dtype)
     for layer in model.layers:
         if layer.axes or layer.blocks:
@@ -113,7 +112,7 @@ def unit_latency(model: CostModel, unit_masks: UnitMasks, table: LatencyTable) -
             longer = present * _interpolate(xp, entry, list(without[at] + more[at]))
             shorter = absent * _interpolate(xp, entry, list(without[at]))
             cost = cost + layer.repeats * (longer - shorter)
-    return by_group(model, cost)
+    return split_by_group(model.sizes, cost)
 
 
 def _entry(table: LatencyTable, layer: TimedLayer) -> Mapping[str, Any]:

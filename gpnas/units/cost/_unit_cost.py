@@ -18,7 +18,7 @@ import numpy as np
 from gpnas.errors import UserError, check_choice
 from gpnas.units._blocks import Blocks, block_group
 from gpnas.units._discover import group_units
-from gpnas.units._groups import UnitMasks
+from gpnas.units._groups import UnitMasks, split_by_group
 from gpnas.units.cost._block_ops import blocks_of_leaves, blocks_of_ops
 from gpnas.units.cost._layers import AxisOf, TimedLayer, make_layer
 from gpnas.units.cost._op_counts import PRODUCTS, op_counts
@@ -151,7 +151,7 @@ def unit_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> di
     """
     active, xp = active_vector(model, unit_masks)
     terms = _of_kind(model, kind)
-    without, more = lengths_without_each(model, active, xp)
+    without, more = lengths_without_each(model, active)
     ones = xp.ones((1, len(active) - 1))
     without, more = xp.concatenate([without, ones]), xp.concatenate([more, 0 * ones])
     cost = 0.0
@@ -162,13 +162,7 @@ def unit_cost(model: CostModel, unit_masks: UnitMasks, kind: str = "macs") -> di
             if i != j:
                 product = product * (without[at] + (more[at] if i < j else 0))
         cost = cost + (terms.times.astype(active.dtype)[:, None] * product).sum(0)
-    return by_group(model, cost)
-
-
-def by_group(model: CostModel, values: Any) -> dict[str, Any]:
-    """Splits (units,) numbers into `{group: (size,)}`."""
-    ends = np.cumsum([0, *model.sizes.values()]).tolist()
-    return {name: values[a:b] for name, a, b in zip(model.sizes, ends, ends[1:], strict=False)}
+    return split_by_group(model.sizes, cost)
 
 
 def active_vector(model: CostModel, unit_masks: UnitMasks) -> tuple[Any, Any]:
@@ -192,30 +186,36 @@ def active_lengths(model: CostModel, active: Any) -> Any:
     return (model.counts.astype(active.dtype) * active[model.owners].prod(2)).sum(1)
 
 
-def lengths_without_each(model: CostModel, active: Any, xp: Any) -> tuple[Any, Any]:
+def lengths_without_each(model: CostModel, active: Any) -> tuple[Any, Any]:
     """Returns the active length of each axis without each unit, and what the unit adds to it.
 
     Returns:
       (axes, units) float each; their sum is the length with the unit active.
     """
-    units, counts = len(active) - 1, model.counts.astype(active.dtype)
-    gained: Any = np.zeros((len(counts), units + 1), active.dtype)
-    for column in range(model.owners.shape[2]):
-        others = np.delete(model.owners, column, axis=2)
-        added = counts * active[others].prod(2) if others.size else counts
-        gained = _add_at(gained, model.owners[:, :, column], added)
+    units, counts = len(active) - 1, model.counts.astype(active.dtype)[:, :, None]
+    added = counts * _others_active(active, model.owners)
+    rows, shape = np.arange(len(counts))[:, None, None], (len(counts), units + 1)
+    if isinstance(added, np.ndarray):
+        gained: Any = np.zeros(shape, active.dtype)
+        np.add.at(gained, (rows, model.owners), added)
+    else:
+        gained = jnp.zeros(shape, active.dtype).at[rows, model.owners].add(added)
     gained = gained[:, :units]
     return active_lengths(model, active)[:, None] - active[None, :units] * gained, gained
 
 
-def _add_at(array: Any, at: np.ndarray, values: Any) -> Any:
-    """Adds values to entries of each row; on the host if all are known there."""
-    rows = np.arange(len(at))[:, None]
-    if isinstance(array, np.ndarray) and isinstance(values, np.ndarray):
-        array = array.copy()
-        np.add.at(array, (rows, at), values)
-        return array
-    return jnp.asarray(array).at[rows, at].add(values)
+def _others_active(active: Any, owners: np.ndarray) -> Any:
+    """Returns 1 for each owner of a set whose other owners are active; on the host if it has none.
+
+    Args:
+      active: (units + 1,) float, see `active_vector`.
+      owners: (axes, sets, units of a set) int.
+    """
+    size = owners.shape[2]
+    if size < 2:
+        return np.ones(owners.shape, active.dtype)
+    others = np.stack([np.delete(owners, i, axis=2) for i in range(size)], axis=2)
+    return active[others].prod(3)
 
 
 def _of_kind(model: CostModel, kind: str) -> Terms:
