@@ -1,6 +1,6 @@
 """Axes of a weight: inputs, outputs, receptive field, and stacked layers.
 
-The shape of a leaf does not determine which axis is which. They follow from a convention by name, or
+The shape of a leaf does not show which axis is which. They follow from a convention by name, or
 from a table by path glob, with `in_axis`, `out_axis` and `batch_axis` as in `jax.nn.initializers`::
 
     axes = {"layers/*": Axes(batch_axis=0), "*proj/kernel": Axes(in_axis=0, out_axis=(1, 2))}
