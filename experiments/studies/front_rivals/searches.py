@@ -121,7 +121,10 @@ def run_search(context: Context, arm: str, seed: int, budget: float) -> dict[str
 def _search(
     context: Context, arm: str, seed: int, levels: Sequence[float], flops: float
 ) -> History | None:
-    """Continues a search and returns its longest beginning within a number of training FLOPs."""
+    """Continues a search and returns its longest beginning within a number of training FLOPs.
+
+    The history is empty if the first candidate needs more; None if the study was stopped.
+    """
     own, name = settings(context, arm, seed, levels, flops), arm.replace(" ", "-")
     at = f"-{levels[0]:g}" if arm in SINGLE else ""
     if arm == BULK_AND_CUT:  # the times of its parts depend on the budget
@@ -145,7 +148,7 @@ def _search(
     if total_flops(context, history) <= flops or context.options.stopped():
         return None
     count = next(
-        n for n in range(len(history), 0, -1) if total_flops(context, history[:n]) <= flops
+        n for n in range(len(history), -1, -1) if total_flops(context, history[:n]) <= flops
     )
     return history[:count]
 

@@ -397,6 +397,15 @@ def test_a_search_goes_on_from_budget_to_budget(study, arm):
         assert after["searched_error"] <= before["searched_error"] or arm == BULK_AND_CUT
 
 
+@pytest.mark.exhaustive
+def test_a_budget_of_less_than_one_candidate_finds_no_network(study):
+    config, options = study("LaNAS")
+    config.candidate_epochs, config.budgets = 2, (0.1,)
+    run(config, options)
+    record = told(options)[-1]
+    assert (record["evaluations"], record["train_flops"], record["networks"]) == (0, 0, [])
+
+
 @given(st.integers(0, 10**6), st.sampled_from([("grow", 1), ("cut", -1)]))
 def test_moves_grow_or_cut_within_the_bounds(costs, seed, move):
     (kind, sign), whole = move, costs.macs(costs.whole)
