@@ -143,9 +143,9 @@ def test_seeds_per_hour_of_a_convolutional_network(options):
 
 def test_accelerators_are_measured_by_known_names():
     script = (ROOT / "experiments" / "accelerator.sh").read_text()
-    parts = re.findall(r"^(?:speed\+?|larger)=([\w,]+)$", script, re.MULTILINE)
+    parts = re.findall(r"^(?:first|larger|rest\+?)=([\w,]+)$", script, re.MULTILINE)
     names = [name for part in parts for name in part.strip(",").split(",")]
-    assert len(parts) == 3 and len(set(names)) == len(names) and set(names) <= set(MEASUREMENTS)
+    assert len(parts) == 4 and len(set(names)) == len(names) and set(names) <= set(MEASUREMENTS)
     assert {"replicas_ratio", "replicas_ratio_conv", "checkpoint_async"} <= set(names)
 
 
