@@ -21,7 +21,10 @@ from gpnas.report import export_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _FORMATS = flags.DEFINE_list(
-    "formats", ["stablehlo", "safetensors"], "Any of onnx, stablehlo, tflite, safetensors."
+    "formats",
+    None,
+    "Any of onnx, stablehlo, tflite, safetensors. By default stablehlo, and safetensors if the"
+    " network is one of gpnas.",
 )
 _NETWORK = flags.DEFINE_string("network", "selected", "Network: selected (on validation), or last.")
 _INT8 = flags.DEFINE_bool("int8", False, "Also ONNX files in int8.")

@@ -1,8 +1,8 @@
 """Trains a front in one run (a network per cost level), exports it, and writes a page about it.
 
     gpnas front --config=front --workdir=runs/front
-    gpnas front --config=front --config.data.name=folder:images \
-        --config.front='(0.5, 0.25)' --workdir=runs/mine
+    gpnas front --config=front --config.data.name=folder:images --workdir=runs/mine
+    gpnas front --config=front --config.front='(0.5, 0.25)' --workdir=runs/two
 
 The folder then contains front.html, front.json, and the folders of the runs: `main`, `level-0.5`, …
 and, with `--config.baselines=True`, `uniform-0.5`, …; each of these has a folder `export` with the
@@ -16,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from gpnas import deploy, report, train
-from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, start, stop
+from gpnas.commandline import check_kind, no_arguments, start
 from gpnas.deploy import front
 from gpnas.errors import UserError, how_to_install
 
@@ -40,10 +40,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("seconds", _SECONDS.value, "0 or more")
     formats = deploy.formats_of(_CONFIG.value.model.name, _FORMATS.value)
     workdir = pathlib.Path(str(_WORKDIR.value))
-    try:
-        train.train_front(_CONFIG.value, workdir)
-    except train.Stopped as error:
-        stop(f"{error}; --config.resume=True resumes it", EXIT_STOPPED)
+    train.train_front(_CONFIG.value, workdir)
     unexported = _export(workdir, formats)
     loaded = report.read_runs([workdir])
     page = report.write(loaded, workdir / "front.html")
@@ -63,4 +60,4 @@ def _export(workdir: pathlib.Path, formats: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    start(main)
+    start(main, after_stop="--config.resume=True resumes it")

@@ -201,4 +201,4 @@ def _two_of_each(arms: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    start(main)
+    start(main, after_stop="the same command resumes")

@@ -21,8 +21,9 @@ Exit codes: 2, an invalid argument or config; 3, `config.failures` candidates fa
 the disk is full; 75, interrupted by SIGTERM or Ctrl-C.
 """
 
+import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -78,8 +79,8 @@ def _search() -> None:
     if _WORKDIR.value:
         folder = pathlib.Path(_WORKDIR.value)
         record = describe_search(settings, _NAME.value) | summarize(history, plan)
+        write_json(folder / "record.json", record)  # first: it names the search
         write_json(folder / "history.json", [trial._asdict() for trial in history])
-        write_json(folder / "record.json", record)
         _draw(kept, front, settings["space"], folder)
         print(folder / "record.json")
 
@@ -115,7 +116,11 @@ def _join() -> tuple[optuna.Study, dict[str, Any], Search]:
     kept, settings = storage.join_study(_STORAGE.value, _NAME.value)
     if "space" not in settings:
         raise UserError("name", _NAME.value, "a search; sweep --storage takes this")
-    return kept, settings, build_search(settings, _weights())
+    plan = build_search(settings, _weights())
+    if _WORKDIR.value:
+        _check_folder(pathlib.Path(_WORKDIR.value), settings)
+        make_folder(_WORKDIR.value, "workdir")
+    return kept, settings, plan
 
 
 def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
@@ -124,32 +129,34 @@ def _begin() -> tuple[optuna.Study, dict[str, Any], Search]:
     settings = _CONFIG.value.to_dict()
     plan = build_search(settings, _weights())  # checked before writing
     folder = pathlib.Path(str(_WORKDIR.value))
-    _check_folder(folder)
-    if _STORAGE.value is None and "?" in str(folder.absolute()):  # begins options of the address
-        raise UserError("workdir", str(folder), "a path without '?', or --storage, a database")
+    _check_folder(folder, settings)
+    url = _STORAGE.value or storage.sqlite_url(folder / "search.db")
     make_folder(folder, "workdir")
-    url = _STORAGE.value or f"sqlite:///{folder.absolute()}/search.db"
     kept = storage.open_study(url, _NAME.value, plan.objectives, settings, maximised=plan.maximised)
     if dead := storage.wait_for_stale_trials(kept):
         print(f"{dead} trials of a process that ended are retried", flush=True)
     return kept, settings, plan
 
 
-def _check_folder(folder: pathlib.Path) -> None:
-    """Checks that the folder contains no training run and no search of another name."""
-    for name in ("metrics.jsonl", "config.json"):
-        if (folder / name).exists():
-            raise UserError("workdir", str(folder), f"a folder without a training run ({name})")
-    record = folder / "record.json"
-    if record.exists():
-        arm = read_json(record, "workdir", "a folder with an undamaged record.json").get("arm")
-        if arm != _NAME.value:
-            raise UserError("name", _NAME.value, f"{arm!r}, of the search in {folder}")
-    begun = bool(_STORAGE.value) or (folder / "search.db").exists()
-    for name in () if begun else ("history.json", "record.json", "drawings", "artifacts"):
-        if (folder / name).exists():
-            raise UserError("workdir", str(folder), f"a new folder, or that of a search ({name})")
+def _check_folder(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
+    """Checks that results in the folder, if there are any, are those of this search."""
+    run = [name for name in ("metrics.jsonl", "config.json") if (folder / name).exists()]
+    others = [
+        name for name in ("history.json", "drawings", "artifacts") if (folder / name).exists()
+    ]
+    record: dict[str, Any] = {}
+    if (folder / "record.json").exists():
+        record = read_json(folder / "record.json", "workdir", "an undamaged record.json")
+        run += ["record.json"] if "space" not in record.get("config", {}) else []
+    if run:
+        raise UserError("workdir", str(folder), f"a folder without a training run ({run[0]})")
+    if record:
+        if record["arm"] != _NAME.value:
+            raise UserError("name", _NAME.value, f"{record['arm']!r}, of the search in {folder}")
+        storage.check_settings_unchanged(record["config"], json.loads(json.dumps(settings)))
+    elif others and not (folder / "search.db").exists():
+        raise UserError("workdir", str(folder), f"a new folder, or that of a search ({others[0]})")
 
 
 if __name__ == "__main__":
-    start(main)
+    start(main, after_stop="the same command resumes")

@@ -67,4 +67,4 @@ def _share(config: ConfigDict | None, workdir: str) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    start(main)
+    start(main, after_stop="the same command resumes")

@@ -27,7 +27,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from gpnas import train
-from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, one_line_on_abort, start, stop
+from gpnas.commandline import EXIT_STOPPED, check_kind, no_arguments, one_line_on_abort, start
 from gpnas.deploy import export
 from gpnas.errors import UserError
 
@@ -48,8 +48,9 @@ _JOINING = ("distributed", "coordinator", "processes", "process", "lost_seconds"
 flags.mark_flags_as_required(["config", "workdir"])
 _HINT = (
     "Masks alone do not make the network smaller: `export --workdir={workdir}` removes its inactive"
-    " units (the config development_units prunes whole units)."
+    " units{more}."
 )
+_OF_UNITS = " (the config development_units prunes whole units)"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -62,10 +63,7 @@ def main(argv: Sequence[str]) -> None:
             check_kind(_CONFIG.value, "train")
         overrides = config_flags.get_override_values(flags.FLAGS["config"])
         logging.info("overrides: %s", overrides)
-        try:
-            record = train.train(_CONFIG.value, str(_WORKDIR.value))
-        except train.Stopped as error:
-            stop(f"{error}; --config.resume=True resumes it", EXIT_STOPPED)
+        record = train.train(_CONFIG.value, str(_WORKDIR.value))
     if train.distributed.is_first():
         _print(record)
 
@@ -119,8 +117,8 @@ def _print(record: Mapping[str, Any]) -> None:
     metric = train.Metric(**record["task"]["metric"])
     last, selected = (metrics[f"test_{metric.name}_{which}"] for which in ("last", "selected"))
     print(
-        f"{record['arm']}: test {metric.text(last)}"
-        f" (selected on validation: {metric.text(selected, named=False)}),"
+        f"{record['arm']}: test {metric.text(last)} at the last step,"
+        f" {metric.text(selected, named=False)} at the step selected on validation;"
         f" {cost['nonzeros']} of {cost['weights']} weights,"
         f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
         f" {record['wall_s']:.1f} s"
@@ -129,8 +127,9 @@ def _print(record: Mapping[str, Any]) -> None:
         print(f"stopped early, at step {record['stopped_step']} of {record['total_steps']}")
     exported = all(record["kinds"][part] in kinds for part, kinds in export.KINDS.items())
     if exported and cost["nonzeros"] < cost["weights"]:
-        print(_HINT.format(workdir=_WORKDIR.value))
+        more = "" if "units" in record["curve"][-1] else _OF_UNITS
+        print(_HINT.format(workdir=_WORKDIR.value, more=more))
 
 
 if __name__ == "__main__":
-    start(main, _raise_in_all_processes)
+    start(main, _raise_in_all_processes, "--config.resume=True resumes it")

@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
         print(__doc__)
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as in other commands
-    with one_line_on_error():
+    with one_line_on_error("the same command resumes"):
         try:
             own(argv, known_only=True)
         except flags.Error as error:

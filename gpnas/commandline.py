@@ -1,9 +1,8 @@
 """Common parts of the command lines: errors end a program with one line and an exit code.
 
 Exit codes: 2 for an invalid request; 3 if work was given up (a loss that is not finite, too many
-failed trials); 74 (EX_IOERR) for a full or
-failing disk, or a file that cannot be written; 75 (EX_TEMPFAIL) for an interruption by SIGTERM or
-SIGINT, after which the same command resumes the work.
+failed trials); 74 (EX_IOERR) for a full or failing disk, or a file that cannot be written; 75
+(EX_TEMPFAIL) for an interruption by SIGTERM or SIGINT; the message names what resumes the work.
 """
 
 import ast
@@ -41,7 +40,11 @@ EXIT_DIVERGED = 3
 EXIT_IO = 74
 #: Exit code of an interruption by SIGTERM or SIGINT (EX_TEMPFAIL).
 EXIT_STOPPED = 75
-_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR)
+_HELP = {"--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h"}
+_DENIED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+)
 
 # Commands, and the fields that identify their configs. A front's config also has a run's fields;
 # `search` also accepts comparisons.
@@ -60,6 +63,7 @@ _FORMS: dict[type, str] = {ConfigDict: "a dict in Python's notation, such as {'n
 def start(
     main: Callable[[Sequence[str]], Any],
     on_mistake: Callable[[Sequence[str], UserError], None] | None = None,
+    after_stop: str = "",
 ) -> None:
     """Parses the flags and runs `main(arguments)`.
 
@@ -73,12 +77,13 @@ def start(
         `GaveUp`, `Stopped`, and `OSError` if a file cannot be written.
       on_mistake: `(arguments, error) → None`, called before a mistake in the flags ends the
         program, for example to end other processes, too.
+      after_stop: What resumes the work after an interruption, for the message; "" if nothing does.
     """
 
     def guarded(argv: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax logs forty lines per checkpoint
-        with one_line_on_error():
+        with one_line_on_error(after_stop):
             main(argv)
             sys.stdout.flush()
 
@@ -91,6 +96,9 @@ def start(
                 if on_mistake is not None:
                     on_mistake(argv, error)
                 raise
+            except SystemExit as error:
+                asked = _HELP.intersection(argv) and error.code == 1
+                raise SystemExit(0 if asked else error.code) from None  # Abseil's help ends with 1
         return left
 
     _keep_compiled()
@@ -101,8 +109,12 @@ def start(
 
 
 @contextlib.contextmanager
-def one_line_on_error() -> Iterator[None]:
-    """Ends the process with one line and an exit code at an error in the block."""
+def one_line_on_error(after_stop: str = "") -> Iterator[None]:
+    """Ends the process with one line and an exit code at an error in the block.
+
+    Args:
+      after_stop: As for `start`.
+    """
     try:
         yield
     except UserError as error:
@@ -110,7 +122,7 @@ def one_line_on_error() -> Iterator[None]:
     except GaveUp as error:
         stop(error, EXIT_DIVERGED)
     except (KeyboardInterrupt, Stopped) as error:
-        stop(f"{str(error) or 'interrupted'}; the same command resumes", EXIT_STOPPED)
+        stop("; ".join(filter(None, (str(error) or "interrupted", after_stop))), EXIT_STOPPED)
     except BrokenPipeError:  # the reader closed the output
         os._exit(128 + signal.SIGPIPE)
     except OSError as error:
@@ -228,6 +240,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         except Exception as error:  # a config file may raise anything
             for flag in _config_flags():
                 _check_config(flag, argv)
+            _check_required(error)
             allowed = f"flags as --helpfull lists them ({_last_line(error)})"
             raise UserError("command line", " ".join(argv[1:]), allowed) from error
     for name in flags.FLAGS:
@@ -248,6 +261,19 @@ def _completing(argv: Sequence[str]) -> Iterator[None]:
     finally:
         for parser, parse in parsers.values():
             parser.parse = parse
+
+
+def _check_required(error: Exception) -> None:
+    """Raises `UserError` if parsing failed for lack of a flag, or of the config of a field."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        field = error.flagname
+        name = field.partition(".")[0]
+        if name != field and any(flag.name == name for flag in _config_flags()):
+            raise UserError(name, None, f"a config; {field} is a field of it") from error
+    for name in flags.FLAGS if isinstance(error, flags.IllegalFlagValueError) else ():
+        if f"--{name} must have a value other than None" in str(error):
+            text = flags.FLAGS[name].help.strip().rstrip(".")
+            raise UserError(name, None, text[:1].lower() + text[1:]) from error
 
 
 def _check_not_empty(flag: Any) -> None:

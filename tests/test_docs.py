@@ -99,9 +99,11 @@ def test_the_example_of_a_method_is_built_from_its_config(tmp_path, monkeypatch)
         name = re.match(r"# (\w+\.py)\n", block)[1]
         (tmp_path / name).write_text(block)
     monkeypatch.syspath_prepend(tmp_path)
-    found = importlib.import_module("mine_config").get_config()
-    assert found.method.name == "mine:mine"
-    example = importlib.import_module("mine").mine(density=found.method.density, total_steps=1000)
+    found = importlib.import_module("my_config").get_config()
+    assert found.method.name == "my_method:mine"
+    example = importlib.import_module("my_method").mine(
+        density=found.method.density, total_steps=1000, every=100
+    )
     assert isinstance(example, methods.Method)
 
 

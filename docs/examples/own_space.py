@@ -47,7 +47,8 @@ def mine(image, classes, widest=64) -> Space:
 
 # %% [markdown]
 # A strategy is a function of the trials so far. This one searches for small errors and few
-# multiply-accumulates. On the command line it is `gpnas search --config.space=my_module:mine`.
+# multiply-accumulates. On the command line, `--config.space=own_space:mine` is the space of a
+# search.
 
 # %%
 digits = data.load("digits")

@@ -40,8 +40,9 @@ def new_folder(parent: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True)
         for old in parent.glob(f"{_TEMPORARY}*"):
-            if time.time() - old.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
+                if time.time() - old.lstat().st_mtime > _STALE_SECONDS:
+                    shutil.rmtree(old, ignore_errors=True)
         yield folder
     except OSError as error:
         if error.errno in NO_SPACE:

@@ -2,6 +2,7 @@
 
 import array
 import csv
+import decimal
 import functools
 import math
 import operator
@@ -259,8 +260,9 @@ def _class_number(seen: dict[str, int], cell: str) -> int:
     text = cell.strip()
     if text.lower() in ("", "nan"):
         raise ValueError("the name of a class")
-    if _is_number(text):
-        text = f"{float(text):.15g}"
+    if _is_number(text):  # whole numbers exactly: identifiers may have more digits than a float
+        whole = float(text).is_integer()
+        text = str(int(decimal.Decimal(text))) if whole else repr(float(text))
     return seen.setdefault(text, len(seen))
 
 
@@ -313,6 +315,6 @@ def _classes(
     if len(seen) * _ROWS_PER_CLASS > rows:
         allowed = f"classes with more rows: {len(seen)} in {rows} rows ({values})"
         raise UserError(_FIELD, where, allowed)
-    names = sorted(seen, key=float) if numeric else sorted(seen)
+    names = sorted(seen, key=int) if numeric else sorted(seen)
     place = {name: at for at, name in enumerate(names)}
     return tuple(names), np.array([place[name] for name in seen], np.int32)

@@ -95,7 +95,9 @@ def parse_size(image_size: int | Sequence[int] | None) -> Size | None:
         for side in sides
     ):
         raise UserError(
-            "data.image_size", image_size, f"one or two whole numbers from 1 to {_LARGEST}, or None"
+            "data.image_size",
+            image_size,
+            f"one or two whole numbers from 1 to {_LARGEST}, or None (0 in a config)",
         )
     return sides[0], sides[1]
 

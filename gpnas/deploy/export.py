@@ -22,7 +22,7 @@ from gpnas.deploy._quantize import quantize
 from gpnas.deploy._runtimes import load_exported, max_difference, mean_over_examples
 from gpnas.deploy._saved import on_pixels, save_network
 from gpnas.errors import UserError, brief, check_choice
-from gpnas.models import Model
+from gpnas.models import MODELS, Model
 from gpnas.plugins import call_user
 from gpnas.provenance import provenance
 from gpnas.timing import Seconds
@@ -32,14 +32,15 @@ KINDS = {"inputs": ("image",), "targets": ("class",)}  # data sets whose network
 BATCHES = (1, 64)  # images per call, of which latencies are measured
 THREADS = (1, 2)  # of the runtime, likewise
 PARTS = ("compact", "dense")  # the network without inactive units; the whole network, masked
-TOLERANCE = 1e-4  # of logits between a float32 file and JAX
+_DEFAULT = "stablehlo"  # of any network
+TOLERANCE = 1e-4  # of logits between a float32 file and JAX, relative to the largest if above 1
 _CALIBRATION = 500  # training images to calibrate int8
 _PARITY = 64  # validation images on which runtimes are compared
 
 
 def export_run(
     workdir: PathLike,
-    names: Sequence[str],
+    names: Sequence[str] | None = None,
     network: str = "selected",
     int8: bool = False,
     seconds: float = 1.0,
@@ -55,7 +56,8 @@ def export_run(
 
     Args:
       workdir: Folder of a finished run.
-      names: Formats: onnx, stablehlo, tflite, safetensors.
+      names: Formats: onnx, stablehlo, tflite, safetensors. By default stablehlo, and safetensors if
+        the network is one of `gpnas.models`.
       network: "selected" on the validation images, or "last".
       int8: Whether to write quantized ONNX files, too.
       seconds: Duration of each latency measurement; 0 for none.
@@ -73,20 +75,20 @@ def export_run(
       OSError: If the disk is full or fails; existing files are unchanged.
       RuntimeError: If a float32 file differs from JAX.
     """
-    _check_formats(names, parts, int8, opset)
+    _check_formats([_DEFAULT] if names is None else names, parts, int8, opset)
     workdir = pathlib.Path(workdir)
     target = _target(workdir)
     run = load_run(workdir, network, data)
+    names = _by_default(run) if names is None else names
     require_kind(run.data, **KINDS)
     model, shape = _float32_model(run), run.data.input_shape
     networks = _networks(run, model, names)
-    removal = _compaction_error(networks, run)
-    written = {name: networks[name] for name in parts}
-    job = _Job(run, _task_of_outputs(run, model), names, int8, opset or formats.OPSET)
+    removal, tolerance = _compaction_error(networks, run)
+    job = _Job(run, _task_of_outputs(run, model), names, int8, opset or formats.OPSET, tolerance)
     with naming(target), tempfile.TemporaryDirectory(dir=workdir, prefix=".export-") as made:
         folder = pathlib.Path(made) / "export"
         folder.mkdir()
-        files = [row for name, one in written.items() for row in _write(folder, name, one, job)]
+        files = [row for name in parts for row in _write(folder, name, networks[name], job)]
         if seconds:
             files = _with_latency(folder, files, shape, seconds)
         report = _report(job, network, files) | {
@@ -98,6 +100,12 @@ def export_run(
     return report
 
 
+def _by_default(run: Finished) -> list[str]:
+    names = [_DEFAULT, *(["safetensors"] if run.config.model.name in MODELS else [])]
+    require_formats(names)
+    return names
+
+
 class _Job(NamedTuple):
     """Common settings of the files of an export.
 
@@ -107,6 +115,7 @@ class _Job(NamedTuple):
       names: Formats.
       int8: Whether to write quantized ONNX files, too.
       opset: Opset of ONNX files.
+      tolerance: Largest difference of logits between a float32 file and JAX.
     """
 
     run: Finished
@@ -114,6 +123,7 @@ class _Job(NamedTuple):
     names: Sequence[str]
     int8: bool
     opset: int
+    tolerance: float
 
 
 def _check_formats(
@@ -156,14 +166,22 @@ def _publish(folder: pathlib.Path, target: pathlib.Path) -> None:
     sync(target)
 
 
-def _compaction_error(networks: Mapping[str, Network], run: Finished) -> float:
-    """Returns the largest difference of logits between the compact and the dense network."""
+def _compaction_error(networks: Mapping[str, Network], run: Finished) -> tuple[float, float]:
+    """Returns the largest difference of logits between the compact and the dense network.
+
+    Returns:
+      The difference, and the largest that rounding errors explain: they grow with the logits.
+
+    Raises:
+      RuntimeError: If rounding errors do not explain the difference.
+    """
     images = standardize(jnp.asarray(run.data.validation.inputs[:_PARITY]), run.data)
     outputs = [jit_once(one.apply)(one.variables, images) for one in networks.values()]
     apart = float(jnp.abs(outputs[0] - outputs[1]).max())
-    if apart > TOLERANCE:
+    tolerance = TOLERANCE * max(1.0, float(jnp.abs(outputs[0]).max()))
+    if apart > tolerance:
         raise RuntimeError(f"the compact network differs by {apart}")
-    return apart
+    return apart, tolerance
 
 
 def _float32_model(run: Finished) -> Model:
@@ -229,7 +247,7 @@ def _write(folder: pathlib.Path, name: str, network: Network, job: _Job) -> list
             )  # fmt: skip
             write_side_file(path, about)
         row = _evaluate(path, name, kind, apply, network.variables, job)
-        if row["max_difference"] > TOLERANCE:
+        if row["max_difference"] > job.tolerance:
             raise RuntimeError(f"{path.name} differs from JAX by {row['max_difference']}")
         rows.append(row)
     if job.int8:

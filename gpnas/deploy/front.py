@@ -13,6 +13,7 @@ from gpnas.provenance import provenance
 from gpnas.train import load_run
 
 _WHOLE = "main"  # folder of the main run; its dense network is the whole network
+_NETWORK = "last"  # of each run
 
 Record = Mapping[str, Any]
 
@@ -65,15 +66,16 @@ def _exports(
         path = workdir / folder / "export" / "export.json"
         there = _known(path) if path.exists() else {"files": ()}
         wanted = {(part, name) for name in names}
-        if wanted <= {(row["network"], row["format"]) for row in there["files"]}:
+        made = {(row["network"], row["format"]) for row in there["files"]}
+        if wanted <= made and there["network"] == _NETWORK:
             yield folder, there
             continue
         if data is None:
-            data = load_run(workdir / _WHOLE, "last").data
+            data = load_run(workdir / _WHOLE, _NETWORK).data
             require_kind(data, **KINDS)
         yield (
             folder,
-            export_run(workdir / folder, names, "last", seconds=0, parts=(part,), data=data),
+            export_run(workdir / folder, names, _NETWORK, seconds=0, parts=(part,), data=data),
         )
 
 

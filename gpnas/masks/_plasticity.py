@@ -14,7 +14,7 @@ from gpnas.masks._transform import every as every_
 from gpnas.masks.allocate import Allocation, Group, erk
 from gpnas.masks.budget import Budget, Candidates, track_density
 from gpnas.masks.finite import Skips, cond_finite, no_skips
-from gpnas.masks.schedule import Schedule, check_densities, constant
+from gpnas.masks.schedule import Schedule, check_densities, check_schedule, constant
 from gpnas.masks.select import Select
 from gpnas.masks.tree import Leaves, total
 
@@ -86,6 +86,7 @@ def plasticity(
         `allocate.by_total_cost`, or if `seed_score` uses gradients.
     """
     check_densities(density)
+    check_schedule("churn", churn)
     budget = track_density(churn) if budget is None else budget
     rule = _Rule(drop, grow, allocation, density, budget, select, regrow, lookahead)
     first = seed_allocation or allocation

@@ -21,6 +21,7 @@ from gpnas.masks import tree
 from gpnas.masks._leaves import apply, init_masks, is_weight, masked_leaves
 from gpnas.masks._transform import MaskContext, MaskTransform, cond_inplace
 from gpnas.masks._transition import GrowInit, grow_at_zero, reinit_grown, reset_moments
+from gpnas.masks.axes import AxesTable
 from gpnas.masks.finite import pending
 from gpnas.masks.summary import density
 
@@ -49,6 +50,7 @@ def sparsify(
     key: jax.Array,
     where: tree.Filter = is_weight,
     grow_init: GrowInit | None = None,
+    axes: AxesTable | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Wraps an optimizer so that it trains sparse params; its state contains the masks.
 
@@ -65,6 +67,7 @@ def sparsify(
         run equals that of the train step of gpnas, up to XLA's choice of fused multiply-adds.
       where: Which leaves may be masked: a predicate `(path, leaf) → bool` or a glob over paths.
       grow_init: Initial values of grown weights; None: zero.
+      axes: `Axes` by path glob, as for `init_masks`: biases of stacked layers are not masked.
 
     Returns:
       A transformation whose `update` needs `params`. It composes with optax's wrappers.
@@ -94,7 +97,7 @@ def sparsify(
 
     def init_fn(params: Any) -> SparsifyState:
         _, mask_key, run_key = jax.random.split(key, 3)
-        masks, mask_state = transform.init(_masks_for(params, where), params, mask_key)
+        masks, mask_state = transform.init(_masks_for(params, where, axes), params, mask_key)
         inner = tx.init(apply(masks, params))
         _check_optimizer(tx, masks, params, inner)
         run_key = jax.random.key_data(run_key)
@@ -320,8 +323,8 @@ def _unboxed_scalars(masks: Any) -> Any:
     return jax.tree.map(leaf, masks, is_leaf=is_box)
 
 
-def _masks_for(params: Any, where: tree.Filter) -> Any:
-    masks = init_masks(params, where)
+def _masks_for(params: Any, where: tree.Filter, axes: AxesTable | None) -> Any:
+    masks = init_masks(params, where, axes)
     if jax.tree.leaves(masks) and not masked_leaves(masks):
         raise ValueError("sparsify: got no leaf that `where` selects, allowed: at least one")
     return masks

@@ -9,7 +9,8 @@ Both functions take and return masks, so transforms can be chained::
 `update` is called at *every* step, so that a score can keep a moving average. It changes the masks
 only at mask updates. Combinators (`every`, `between`, `switch`) set the schedule of mask updates:
 they restrict `MaskContext.may_update`, a traced bool, so that the whole schedule is one compiled
-program.
+program. A mask update that is due at a step with non-finite gradients is deferred to the next step
+with finite ones, whether or not the schedule allows an update there.
 """
 
 import dataclasses
@@ -244,7 +245,8 @@ def between(transform: MaskTransform, start: int, stop: int | None) -> MaskTrans
 
     Args:
       transform: The transform to restrict.
-      start, stop: Mask updates are at steps in `start <= step < stop`.
+      start, stop: Mask updates are at steps in `start <= step < stop`. One that non-finite
+        gradients defer may be later.
     """
     return when(transform, within(start, stop))
 
@@ -253,8 +255,9 @@ def switch(transforms: Mapping[int, MaskTransform]) -> MaskTransform:
     """Applies transforms one after another over time: `{0: grow, 1000: prune}`.
 
     Args:
-      transforms: First step → transform. Only the current transform updates masks, and only the
-        first sets the initial masks. All transforms update their statistics at every step, so that
+      transforms: First step → transform. Only the current transform updates masks (an earlier one
+        only if non-finite gradients deferred its update), and only the first sets the initial
+        masks. All transforms update their statistics at every step, so that
         each starts with averages of past gradients.
 
     Raises:

@@ -194,6 +194,13 @@ def check_steps(field: str, steps: int) -> None:
         raise ValueError(f"{field}: got {steps}, allowed: 1 or more steps")
 
 
+def check_schedule(field: str, schedule: Schedule | float) -> None:
+    """Raises `ValueError` for a number instead of a schedule."""
+    if not callable(schedule):
+        allowed = f"a function of the step, such as schedule.constant({schedule!r})"
+        raise ValueError(f"{field}: got {schedule!r}, allowed: {allowed}")
+
+
 def check_densities(density: Schedule) -> None:
     """Checks that the values of a schedule are in [0, 1], unless they are traced.
 
@@ -203,8 +210,10 @@ def check_densities(density: Schedule) -> None:
       density: The schedule.
 
     Raises:
-      ValueError: If a value is not in [0, 1]; the message names the first such step.
+      ValueError: If a value is not in [0, 1], or the schedule is a number; the message names the
+        first such step.
     """
+    check_schedule("density", density)
     with jax.ensure_compile_time_eval():
         values = jax.vmap(density)(jnp.asarray(_CHECKED))
     if isinstance(values, jax.core.Tracer):

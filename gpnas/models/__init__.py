@@ -30,6 +30,7 @@ from gpnas.models._registry import (
     BY_THE_RUN,
     MODELS,
     architecture,
+    check_widths,
     find_network,
     from_architecture,
     has_widths,
@@ -45,8 +46,8 @@ from gpnas.models.macronet import MacroNet
 __all__ = [
     "BY_THE_RUN", "CONVOLUTIONS", "MODELS", "Cell201", "CellNet", "ConvNet", "DartsNet", "Genotype",
     "LeNet5", "LeNet300", "MacroNet", "Model", "ReLU", "ResNet", "Width", "architecture",
-    "avg_pool_3x3", "batch_norm", "call", "cell201", "conv_without_bias", "count_macs",
-    "darts_cell", "find_network", "find_widths", "from_architecture", "from_equinox", "from_nnx",
-    "has_widths", "im2col_conv", "is_known", "linen", "macronet", "max_pool", "network_macs",
-    "removable_blocks", "resolve_conv", "with_widths",
+    "avg_pool_3x3", "batch_norm", "call", "cell201", "check_widths", "conv_without_bias",
+    "count_macs", "darts_cell", "find_network", "find_widths", "from_architecture",
+    "from_equinox", "from_nnx", "has_widths", "im2col_conv", "is_known", "linen", "macronet",
+    "max_pool", "network_macs", "removable_blocks", "resolve_conv", "with_widths",
 ]  # fmt: skip

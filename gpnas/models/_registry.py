@@ -76,7 +76,7 @@ def from_architecture(architecture: Mapping[str, Any], **place: Any) -> nn.Modul
             allowed = ", ".join(p for p in known if p not in _PLACE)
             raise UserError(f"fields.{field}", value, allowed)
         if name in MODELS and field != "operations":  # checked by the network
-            _check_widths(field, value)
+            check_widths(f"fields.{field}", value, 0 if field == "inner" else 1)
     place = {k: v for k, v in place.items() if k in known}
     return make(**with_widths(fields, {}), **place)
 
@@ -135,11 +135,11 @@ def removable_blocks(module: nn.Module | None) -> dict[str, tuple[str, str]]:
     return find(module) if find else {}
 
 
-def _check_widths(field: str, value: Any) -> None:
-    least = 0 if field == "inner" else 1
+def check_widths(field: str, value: Any, least: int = 1) -> None:
+    """Raises `UserError` unless a value is a whole number of at least `least`, or several."""
     numbers = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(n, int) and n >= least for n in numbers):
-        raise UserError(f"fields.{field}", value, f"whole numbers from {least}")
+        raise UserError(field, value, f"whole numbers from {least}")
 
 
 def _name(module: nn.Module | None) -> str:

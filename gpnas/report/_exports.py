@@ -29,9 +29,10 @@ def export_table(report: Record) -> Table:
     )
     note = (
         f"Compact: {params} parameters, {macs} MACs. Difference: largest difference of logits"
-        f" from JAX. Milliseconds: shortest call (in parentheses: speed-up over the dense file)."
+        " from JAX."
     )
-    notes = [note]
+    timed = " Milliseconds: shortest call (in parentheses: speed-up over the dense file)."
+    notes = [note + (timed if latencies else "")]
     compact, dense = (report["networks"][name]["params"] for name in ("compact", "dense"))
     if compact == dense:
         notes.append(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import optuna
 import sqlalchemy
 
+from gpnas._files import PathLike
 from gpnas.errors import UserError
 
 KEPT = "the study's database"  # in messages, where its URL is not known
@@ -50,6 +51,19 @@ def reached(storage: str) -> Iterator[None]:
         said = str(chain[-1]).strip() or type(error).__name__
         reason = said.splitlines()[0]
         raise UserError("storage", shown, f"a database that can be reached ({reason})") from error
+
+
+def sqlite_url(path: PathLike) -> str:
+    """Returns the URL of an SQLite database.
+
+    Raises:
+      UserError: If a URL cannot express the path: with "?", before SQLAlchemy 2.1.
+    """
+    file = str(pathlib.Path(path).absolute())
+    url = sqlalchemy.URL.create("sqlite", database=file).render_as_string(hide_password=False)
+    if sqlalchemy.make_url(url).database != file:
+        raise UserError("workdir", str(path), "a path without '?', or --storage, a database")
+    return url
 
 
 def must_exist(url: str) -> None:

@@ -202,13 +202,14 @@ def _compile(module: nn.Module, data: Dataset, rule: SGD, training: Training) ->
 
     @functools.cache
     def steps(many: bool, few: bool) -> Callable[[_Replica, _Chunk, int | None], TrainState]:
-        options = _quick(1) if few else None
+        options = _at_level(1) if few else None
         own = together if many else run
         return jax.jit(own, static_argnums=2, compiler_options=options)
 
-    once = functools.partial(jax.jit, compiler_options=_quick(0))
-    usual = functools.partial(jax.jit, compiler_options=_quick(1))
-    return _ModulePrograms(once(begin), once(start), usual(logits), usual(metric), steps)
+    def jit(function: Callable[..., Any], level: int) -> Callable[..., Any]:
+        return jax.jit(function, compiler_options=_at_level(level))
+
+    return _ModulePrograms(jit(begin, 0), jit(start, 0), jit(logits, 1), jit(metric, 1), steps)
 
 
 def _in_batches(run: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
@@ -248,7 +249,8 @@ def _make_run(
     return run
 
 
-def _quick(level: int) -> dict[str, Any] | None:
+def _at_level(level: int) -> dict[str, Any] | None:
+    """Returns options of `jax.jit` for an optimization level of XLA; the default off the CPU."""
     return {_LEVEL: level} if jax.default_backend() == "cpu" else None
 
 

@@ -12,6 +12,7 @@ import optuna
 from gpnas._files import PathLike, tuples
 from gpnas.errors import UserError
 from gpnas.search._database import KEPT, reached
+from gpnas.search._database import sqlite_url as sqlite_url
 from gpnas.search._group import Place, run_several
 from gpnas.search._history import History, Propose, Trial, rooted
 from gpnas.search._outcome import FAILURES, ask, check_failures, check_wait, completed, exhausted
@@ -19,6 +20,7 @@ from gpnas.search._queue import TrialFailed, failure_of, give_back_stale_trials
 from gpnas.search._queue import join_study as join_study
 from gpnas.search._queue import open_study as open_study
 from gpnas.search._queue import wait_for_stale_trials as wait_for_stale_trials
+from gpnas.search._resume import check_settings_unchanged as check_settings_unchanged
 from gpnas.search._run import Evaluate, EvaluateAll, each, randomness
 
 _POLL = 0.2  # seconds between polls of the trials a strategy waits for

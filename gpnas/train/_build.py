@@ -66,6 +66,8 @@ def build_model(
     for name, value in fields.items():
         if name not in own:
             raise UserError(f"model.{name}", value, f"a field of {config.name}: {', '.join(own)}")
+        if config.name in models.MODELS and name in ("width", "widths"):
+            models.check_widths(f"model.{name}", value)
     check_choice("model.dtype", config.dtype, ("float32", "bfloat16", "float16"))
     given = {
         "conv": conv_kind(config),

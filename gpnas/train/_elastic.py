@@ -68,7 +68,8 @@ def check_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> None:
     Raises:
       UserError: If the method does not develop units, the network cannot be built with other widths
         or computes another function then, `train.parallel` is not "jit", the state is sharded, or
-        `elastic_round_to` is below 1, or `elastic_min_flops` is negative.
+        `elastic_round_to` is below 1, or `elastic_min_flops` is negative, or the optimizer's state
+        cannot be resized.
     """
     if plan.method.hooks.capacity is None:
         raise UserError("elastic", True, "a method that develops units: development_units")
@@ -79,6 +80,19 @@ def check_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> None:
         if not config[field] >= least:
             raise UserError(field, config[field], f"{least} or more")
     check_rebuilt(config, data, plan, find_rebuild(config, data, plan))
+    rng = np.random.default_rng(0)  # groups differ, so that no axis is taken for another one
+    some = {n: rng.permutation(size) < -(-size // 2) for n, size in plan.groups.sizes.items()}
+    try:
+        _in_widths(plan, jax.tree.map(_zeros, _shapes(plan).opt_state), some, {})
+    except UserError as error:
+        allowed = f"one with moments of the parameters' shapes, or elastic=False ({error})"
+        raise UserError("optimizer.name", config.optimizer.name, allowed) from error
+
+
+def _zeros(shape: jax.ShapeDtypeStruct) -> Any:
+    if jnp.issubdtype(shape.dtype, jax.dtypes.extended):  # a key
+        return shape
+    return np.broadcast_to(np.zeros((), shape.dtype), shape.shape)
 
 
 def make_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> Program:

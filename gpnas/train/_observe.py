@@ -46,7 +46,8 @@ class DeviceCounters(NamedTuple):
     Attributes:
       ints: (replicas, …) int32: step, skipped steps, then active, grown and pruned weights by path,
         then active units by group.
-      floats: (replicas, leaves) float32: active-weight count, summed over the steps.
+      floats: (replicas, 1 + 2 · leaves) float32: 0, then active-weight counts by path, summed over
+        the steps, then the rounding errors of these sums.
     """
 
     ints: Any
@@ -65,7 +66,7 @@ def _counts(
         ints = [step, finite.skipped(mask_state), *active.values(), *changed, *units]
         return DeviceCounters(
             jnp.stack([jnp.int32(n) for n in ints]),
-            jnp.stack([jnp.float32(0), *(summed[path] for path in active)]),
+            jnp.stack([jnp.float32(0), *(part[path] for part in summed for path in active)]),
         )
 
     if many:
@@ -99,7 +100,8 @@ def to_host(
     active, grown, pruned = (
         dict(zip(sizes, ints[i * n : (i + 1) * n], strict=True)) for i in range(3)
     )
-    summed = dict(zip(sizes, (float(x) for x in counts.floats[replica][1:]), strict=True))
+    sums = np.asarray(counts.floats[replica][1:], np.float64).reshape(2, n).sum(0)
+    summed = dict(zip(sizes, sums.tolist(), strict=True))
     named = dict(zip(sorted(units), ints[3 * n :], strict=True))
     return HostCounters(step, sizes, active, grown, pruned, summed, skipped, named)
 

@@ -19,6 +19,7 @@ from gpnas.train._goodput import undone
 
 # Files that only a run's folder has; config.json is written first.
 _RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz", "mistakes.npz")
+_FOLDERS = ("tensorboard", "profile")
 _OWN = re.compile("checkpoints(-[0-9]+)*")  # with seeds if several train together
 _DAMAGED = "{} as the run wrote it; if deleted, --config.resume=True recreates it"
 
@@ -52,6 +53,11 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
       UserError: If the folder contains another run, or the same run without `resume`, or other
         files at paths that the run writes.
     """
+    for name in _FOLDERS:
+        if _exists(workdir / name) and not (workdir / name).is_dir():
+            raise UserError(
+                "workdir", str(workdir), f"a folder in which {name} is a folder, or none"
+            )
     folders = [path for path in sorted(workdir.glob("checkpoints*")) if _OWN.fullmatch(path.name)]
     for folder in folders:
         _checkpoint.check_folder(folder)

@@ -1,5 +1,6 @@
 """gpnas.data._storage: folders that appear whole."""
 
+import concurrent.futures
 import errno
 import os
 import types
@@ -18,6 +19,16 @@ def test_publish_does_not_replace(tmp_path):
             assert _storage.publish(folder, tmp_path / "final") is (name == "a")
     assert (tmp_path / "final/content").read_text() == "a"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".tmp")] == []
+
+
+def test_processes_make_folders_side_by_side(tmp_path):
+    def make(_):
+        with _storage.new_folder(tmp_path / "entries"):
+            pass
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert len(list(pool.map(make, range(600)))) == 600
+    assert not list((tmp_path / "entries").iterdir())
 
 
 def test_fingerprint_sees_names_sizes_and_times(tmp_path):

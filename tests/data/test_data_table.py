@@ -84,6 +84,9 @@ def test_names_of_classes_are_texts_or_ordered_numbers(write):
     ds = load(write(text([(a, b, spelled[c]) for a, b, c in ROWS])))
     assert ds.class_names == ("9", "10")
     np.testing.assert_array_equal(ds.train.targets, ds.train.inputs[:, 0] % 3 == 0)
+    long = {0: "12345678901234568", 1: "12345678901234567", 2: "-0.0"}  # equal as floats: the first
+    ds = load(write(text([(a, b, long[c]) for a, b, c in ROWS])))
+    assert ds.class_names == ("0", long[1], long[0])
 
 
 def test_values_and_labels(write):

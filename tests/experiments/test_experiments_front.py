@@ -60,6 +60,10 @@ def test_a_front_is_trained_exported_and_reported(front, tmp_path):
     again = front("front", *call, "--config.resume=True")
     assert again.returncode == 0, again.stderr
     assert [path.stat().st_mtime_ns for path in made] == times
+    about = folder / "level-0.5" / "export" / "export.json"  # as if the best network was exported
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"network": "selected"}))
+    again = front("front", *call, "--config.resume=True")
+    assert json.loads(about.read_text())["network"] == "last", again.stderr
 
 
 @pytest.mark.slow

@@ -4,11 +4,13 @@ import json
 import os
 import pathlib
 import re
+import shutil
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "--config=configs/searches/nas_bench_201.py"
+SAME, OTHER = (json.dumps({"arm": arm, "config": {"space": "x"}}) for arm in ("search", "other"))
 
 
 @pytest.fixture
@@ -75,23 +77,45 @@ def test_mistakes_are_one_line_and_exit_2(run, tmp_path, arguments, message):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("storage", [(), ("--storage=sqlite:////no/such/x.db",)])
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("metrics.jsonl", "", "workdir: got .*, allowed: a folder without a training run"),
-        ("record.json", '{"arm": "other"}', "name: got 'search', allowed: 'other', of the search"),
+        ("record.json", OTHER, "name: got 'search', allowed: 'other', of the search"),
+        ("record.json", SAME, "columns: got 0, allowed: None, what the study began with"),
+        ("record.json", '{"arm": "search"}', "workdir: got .*, allowed: a folder without a train"),
         ("record.json", "{", "workdir: got .*record.json"),
         ("history.json", "mine", "workdir: got .*a new folder, or that of a search"),
         ("drawings", "mine", "workdir: got .*a new folder, or that of a search"),
     ],
 )
-def test_a_folder_of_something_else_is_left_alone(run, tmp_path, name, content, message):
+def test_a_folder_of_something_else_is_left_alone(run, tmp_path, storage, name, content, message):
     (tmp_path / name).write_text(content)
-    done = run(CONFIG, f"--workdir={tmp_path}")
+    done = run(CONFIG, f"--workdir={tmp_path}", *storage)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert re.match(message, done.stderr)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == content
+
+
+@pytest.mark.slow
+def test_a_worker_writes_to_a_new_folder_and_to_none_of_something_else(run, tmp_path):
+    begun = run(CONFIG, "--config.evaluations=3", f"--workdir={tmp_path / 'a%41 ?#'}")
+    assert begun.returncode == 0, begun.stderr
+    (database,) = tmp_path.glob("*/search.db")
+    assert database.parent.name == "a%41 ?#"
+    copy = shutil.copy(database, tmp_path / "search.db")
+    worker = f"--storage=sqlite:///{copy}"
+    for _ in range(2):
+        done = run(worker, f"--workdir={tmp_path / 'new'}")
+        assert done.returncode == 0 and (tmp_path / "new" / "history.json").exists(), done.stderr
+    mine = tmp_path / "mine" / "record.json"
+    mine.parent.mkdir()
+    mine.write_text('{"arm": "search", "metrics": {}}')
+    done = run(worker, f"--workdir={mine.parent}")
+    assert done.returncode == 2 and done.stderr.startswith("workdir: got"), done.stderr
+    assert json.loads(mine.read_text())["metrics"] == {} and [*mine.parent.iterdir()] == [mine]
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpnas.masks import schedule
+from gpnas.masks import plasticity, schedule, score
 
 STEPS = np.arange(0, 1200)
 
@@ -108,6 +108,15 @@ def test_densities_that_are_fractions_or_traced_are_not_refused():
         return value
 
     assert traced(3.0) == 3
+
+
+@pytest.mark.parametrize("field", ["density", "churn"])
+def test_a_number_is_no_schedule(field):
+    settings = {"drop": score.magnitude(), "grow": score.gradient()}
+    curves = {"density": schedule.constant(0.1), "churn": schedule.constant(0.2), field: 0.3}
+    message = rf"{field}: got 0.3, allowed: .* such as schedule.constant\(0.3\)"
+    with pytest.raises(ValueError, match=message):
+        plasticity(**settings, **curves)
 
 
 @pytest.mark.parametrize(

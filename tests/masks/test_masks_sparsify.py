@@ -15,6 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from gpnas.masks import (
+    Axes,
     MaskContext,
     MaskTransform,
     apply,
@@ -33,6 +34,7 @@ from gpnas.masks import (
     summary,
     transition,
     tree,
+    unstacked,
     update_leaves,
 )
 from tests import traces
@@ -266,6 +268,14 @@ def test_a_filter_and_combinators():
     params, state, counts = train(tx, 7)
     assert set(counts) == {64 + 128} and grown(tx, state) > 0
     assert (params["b"]["kernel"] != 0).all()
+
+
+def test_biases_of_stacked_layers_are_not_masked():
+    params = {"layers": {"kernel": jnp.ones((3, 8, 8)), "bias": jnp.ones((3, 8))}}
+    axes = {"layers/*": Axes(batch_axis=0)}
+    tx = sparsify(ADAM, unstacked(ROLL, axes), KEY, axes=axes)
+    shapes = jax.tree.map(jnp.shape, masks_of(tx.init(params)))
+    assert shapes == {"layers": {"kernel": (3, 8, 8), "bias": ()}}
 
 
 def test_a_plain_step_does_not_call_for_a_mask_update():

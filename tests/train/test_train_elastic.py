@@ -161,6 +161,17 @@ def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
         assert np.count_nonzero(np.asarray(slopes[name])[~np.asarray(alive)]) > 0.4 * len(alive)
 
 
+def test_a_factored_state_of_a_square_layer_cannot_be_elastic(recipe, digits, tmp_path):
+    config = recipe()
+    config.model.widths, config.optimizer.name = (32, 32), "adafactor"
+    config.optimizer.arguments = {"min_dim_size_to_factor": 16}
+    with pytest.raises(
+        UserError, match=r"optimizer.name: got 'adafactor', allowed: .*v_row/Dense_1"
+    ):
+        train(config, tmp_path / "run", digits)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -50,6 +50,8 @@ def test_every_source_gives_the_same(trained, tiny, digits, tmp_path, monkeypatc
     folder, variables = trained
     leaves = {name: np.asarray(x) for name, x in flat(variables).items()}
     safetensors.save_file(leaves, tmp_path / "slashes.safetensors")
+    half = {name: np.asarray(leaf, jnp.bfloat16) for name, leaf in leaves.items()}
+    safetensors.save_file(half, tmp_path / "half.safetensors")
     dotted = {f"params.{name}".replace("/", "."): x for name, x in leaves.items()}
     safetensors.save_file(dotted, tmp_path / "dots.safetensors")
     with ocp.StandardCheckpointer() as checkpointer:
@@ -68,6 +70,8 @@ def test_every_source_gives_the_same(trained, tiny, digits, tmp_path, monkeypatc
         assert found.keys() == leaves.keys()
         for name, value in leaves.items():
             np.testing.assert_array_equal(found[name], value, err_msg=str(source))
+    for name, value in flat(load(tiny, digits, tmp_path / "half.safetensors")).items():
+        np.testing.assert_array_equal(value, half[name].astype(np.float32))
     sys.modules.pop("gpnas_weights", None)
 
 

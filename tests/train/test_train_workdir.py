@@ -105,6 +105,7 @@ def _step_link(folder):
         lambda folder: (folder / "record.json").mkdir(),
         lambda folder: (folder / "config.json").write_text('{"hidden_size": 8}'),
         lambda folder: (folder / "receptive.npz").write_text("mine"),
+        lambda folder: (folder / "tensorboard").write_text("mine"),
         lambda folder: (folder / "metrics.jsonl").symlink_to("elsewhere"),
     ],
 )  # fmt: skip

@@ -88,7 +88,7 @@ def whole(net: Any, groups: units.UnitGroups, model: units.CostModel) -> dict[st
 def zoo_table(records: Sequence[Mapping[str, Any]]) -> Table:
     """The newest record of each network, by library."""
     newest = {record["model"]: record for record in records}.values()
-    titles = ("networks", "groups", "units", "largest difference", "FLOPs by XLA's", "longest, s")
+    titles = ("networks", "groups", "units", "largest difference", "FLOPs ÷ XLA's", "longest, s")
     columns = [Column("library", numeric=False), Column("version", numeric=False)]
     rows = []
     for source in sorted({record["source"] for record in newest}):
@@ -101,8 +101,9 @@ def zoo_table(records: Sequence[Mapping[str, Any]]) -> Table:
         )  # fmt: skip
         rows.append([Cell(text) for text in cells])
     note = (
-        "Largest difference of outputs, by the largest output, when random units of all groups go."
-        " FLOPs: of the whole network, as counted here, by XLA's. Longest: to find the groups."
+        "Largest difference between outputs, divided by the largest output, after random units of"
+        " all groups are removed. FLOPs: our count for the whole network, divided by XLA's."
+        " Longest: longest time to find the groups."
     )
     return Table(
         f"{len(newest)} networks of public libraries",

@@ -134,7 +134,7 @@ def short_table(records: Records, rates: Mapping[str, float], levels: Sequence[f
             f"Fashion-MNIST at 14 × 14 pixels; the whole network has widths {whole}. Mean ± half"
             f" the 95 % interval over {len(rows['front'])} seeds. Training all four networks of a"
             f" run took {_average(rows['front'], 'flops'):.2f} times the FLOPs of one dense"
-            " training of the whole one. Networks of uniformly scaled widths had equal training"
+            " training of the whole network. Networks of uniformly scaled widths had equal training"
             " FLOPs, from scratch, and a separately tuned learning rate."
         ],
     )

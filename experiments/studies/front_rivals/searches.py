@@ -133,7 +133,7 @@ def _search(
     plan = build_search(own, place / "weights")
     place.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    kept = storage.open_study(f"sqlite:///{place.absolute()}/search.db", name, plan.objectives, own)
+    kept = storage.open_study(storage.sqlite_url(place / "search.db"), name, plan.objectives, own)
     storage.check_digests(kept, plan.digests)
     storage.wait_for_stale_trials(kept)
     history = storage.work_together(

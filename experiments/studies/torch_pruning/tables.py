@@ -31,7 +31,8 @@ def pruning_tables(records: Sequence[Mapping[str, Any]]) -> list[Table]:
         "Each: gpnas / Torch-Pruning. Half of the channels of every group are pruned, by the L2"
         " norm of all the group's kernels. MACs are each library's own count: Torch-Pruning's"
         " includes padding."
-        " Difference: of the two pruned networks' outputs, by the largest output."
+        " Difference: largest difference between the pruned networks' outputs, divided by the"
+        " largest output."
     )
     found = Table("Groups, and pruning by half", columns, rows, [note])
     timed = {
