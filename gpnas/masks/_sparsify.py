@@ -80,18 +80,7 @@ def sparsify(
         if the optimizer's moments do not have the structure of the params, or if it accumulates
         gradients; on update, if `params` is missing or the shapes of gradients differ from theirs.
     """
-    if not isinstance(transform, MaskTransform):
-        hint = "; of a method, `methods.mask_transform(method)`"
-        raise ValueError(
-            f"sparsify: got {type(transform).__name__}, allowed: a MaskTransform"
-            + (hint if hasattr(transform, "transform") else "")
-        )
-    if not hasattr(tx, "init"):
-        raise ValueError(
-            f"sparsify: got {tx!r:.60}, allowed: an optimizer, such as optax.adam(1e-3)"
-        )
-    if not isinstance(key, jax.Array | np.ndarray):
-        raise ValueError(f"sparsify: got {key!r:.60}, allowed: a key, such as jax.random.key(0)")
+    _check_arguments(tx, transform, key)
     tx = optax.with_extra_args_support(tx)
     impl = jax.random.key_impl(key)
 
@@ -321,6 +310,21 @@ def _unboxed_scalars(masks: Any) -> Any:
         return x if jnp.ndim(mask) else mask
 
     return jax.tree.map(leaf, masks, is_leaf=is_box)
+
+
+def _check_arguments(tx: Any, transform: Any, key: Any) -> None:
+    if not isinstance(transform, MaskTransform):
+        hint = "; of a method, `methods.mask_transform(method)`"
+        raise ValueError(
+            f"sparsify: got {type(transform).__name__}, allowed: a MaskTransform"
+            + (hint if hasattr(transform, "transform") else "")
+        )
+    if not hasattr(tx, "init"):
+        raise ValueError(
+            f"sparsify: got {tx!r:.60}, allowed: an optimizer, such as optax.adam(1e-3)"
+        )
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise ValueError(f"sparsify: got {key!r:.60}, allowed: a key, such as jax.random.key(0)")
 
 
 def _masks_for(params: Any, where: tree.Filter, axes: AxesTable | None) -> Any:
