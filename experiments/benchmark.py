@@ -4,8 +4,8 @@
     gpnas bench --only=masked_step_ratio,compilations
 
 One JSON line per measurement (name, value, unit, target, holds, machine and others) is printed and
-appended to results/benchmark.jsonl. The longest, `front_wall_ratio`, took about 14 minutes on 2 CPU
-cores that other processes used, too. Two of them need PyTorch: pip install 'gpnas[bench]'.
+appended to results/benchmark.jsonl. The longest are `front_wall_ratio` and `front_wall_ratio_long`,
+of about 20 minutes on 2 CPU cores. Two need PyTorch: pip install 'gpnas[bench]'.
 """
 
 import importlib

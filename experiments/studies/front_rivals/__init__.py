@@ -88,17 +88,17 @@ def _targets(
         name: {seed: {**one.errors, "flops": one.flops} for seed, one in seeds.items()}
         for name, seeds in rows.items()
     }
-    walls = [
-        float(line["value"])
+    walls = {
+        str(line["name"]): float(line["value"])  # the last record of each name
         for line in read_lines(results / "benchmark.jsonl")
-        if line["name"] == "front_wall_ratio" and not line["fast"]
-    ]
+        if not line["fast"]
+    }
     latency = read_lines(results / FRONT / "latency.jsonl")
     newborns = read_lines(results / "front_newborns" / "records.jsonl")
     rounds = read_lines(results / "front_wall" / "records.jsonl")
-    wall, reference = walls[-1] if walls else None, reference_error(known, config)
+    reference = reference_error(known, config)
     return targets_table(
-        Known(config, rows, errors, fronts, found, latency, newborns, rounds, wall, reference)
+        Known(config, rows, errors, fronts, found, latency, newborns, rounds, walls, reference)
     )
 
 

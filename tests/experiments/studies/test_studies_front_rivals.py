@@ -177,7 +177,7 @@ def judged(rows, target, **fields):
     config.front.front = LEVELS
     network = {"level": 0.25, "relative_macs": 0.24, "step": 1}
     fronts = {"front": {0: {"networks": [network]}}}
-    known = targets.Known(config, rows, errors, fronts, [], [], [], [], None, 13.0)._replace(
+    known = targets.Known(config, rows, errors, fronts, [], [], [], [], {}, 13.0)._replace(
         **fields
     )
     lines = [[cell.text for cell in row] for row in targets.targets_table(known).rows]
@@ -220,7 +220,10 @@ def test_a_difference_of_two_fixed_networks_shows_nothing():
 def test_targets_without_records():
     assert judged({}, "overshoot") == ["no records yet", "no records yet"]
     assert judged({}, "wall time of a front") == ["no records yet", "no records yet"]
-    assert judged({}, "wall time of a front", wall=1.3) == ["1.30", "missed"]
+    walls = {"front_wall_ratio": 1.3, "front_wall_ratio_long": 0.9}
+    assert judged({}, "wall time of a front", walls=walls) == ["1.30", "missed"]
+    longer = "wall time of a front (configs/front.py, 3 times the epochs)"
+    assert judged({}, longer, walls=walls) == ["0.90", "met"]
     rounds = [{"seconds": {"front": 6.0, "pruning": own}} for own in (9.0, 12.0, 20.0)]
     assert judged({}, "wall time of front, 14", rounds=rounds) == ["0.50 (median of 3)", "met"]
     newborns = [
