@@ -177,9 +177,7 @@ def judged(rows, target, **fields):
     config.front.front = LEVELS
     network = {"level": 0.25, "relative_macs": 0.24, "step": 1}
     fronts = {"front": {0: {"networks": [network]}}}
-    known = targets.Known(config, rows, errors, fronts, [], [], [], [], {}, 13.0)._replace(
-        **fields
-    )
+    known = targets.Known(config, rows, errors, fronts, [], [], [], [], {}, 13.0)._replace(**fields)
     lines = [[cell.text for cell in row] for row in targets.targets_table(known).rows]
     return next(line[1:] for line in lines if line[0].startswith(target))
 
