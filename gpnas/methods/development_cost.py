@@ -80,8 +80,7 @@ def development_cost(
         network has no units to prune.
 
     References:
-      Molchanov et al. 2019 (arXiv:1906.10771) for pruning across layers; Evci et al. 2022, GradMax
-      (arXiv:2201.05125) for growth with outgoing weights of zero; the docs page `front`.
+      Molchanov et al. 2019 (arXiv:1906.10771) for pruning across layers; the docs page `front`.
     """
     _check(curve)
     relative, last = cost_schedule(curve, total_steps)

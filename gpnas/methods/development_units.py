@@ -61,8 +61,8 @@ def development_units(
         (`gpnas.models.removable_blocks`), which compete with each other.
 
     References:
-      Evci et al. 2022, GradMax (arXiv:2201.05125) for growth with outgoing weights of zero; the
-      docs page `development`.
+      Evci et al. 2022, GradMax (arXiv:2201.05125) for growth that keeps the function: its incoming
+      weights are zero, here the outgoing ones are; the docs page `development`.
     """
     stop = round(stop_at * total_steps)
     overshoot = _overshoot(round(peak_at * total_steps), stop)

@@ -39,7 +39,8 @@ def sparse_vd(
       stop_at: Time at which r returns to 0, as a fraction of the run, after which the remaining
         weights are trained on CE only; 1 (never) in the paper.
       every: Steps between mask updates.
-      remove: Whether pruned weights stay pruned; else they may become active again.
+      remove: Whether pruned weights stay pruned, unlike in the paper; else they may become active
+        again.
 
     References:
       Molchanov, Ashukha & Vetrov 2017 (arXiv:1701.05369), equations 9 and 14, section 4.3.

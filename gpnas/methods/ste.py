@@ -21,7 +21,8 @@ def ste(
       select: `n_of_m(2, 4)` for N:M training; None: the highest scores.
 
     References:
-      Bengio et al. 2013 (arXiv:1308.3432); Zhou et al. 2021 (arXiv:2102.04010) for N:M.
+      Bengio et al. 2013 (arXiv:1308.3432); Zhou et al. 2021 (arXiv:2102.04010) for N:M, whose
+      baseline this is: their SR-STE also decays inactive weights.
     """
     curve = schedule.constant(density)
 

@@ -25,7 +25,7 @@ from gpnas.train import TrainState, classification
 
 
 class Darts(NamedTuple):
-    """Settings of the mixture weights α; the defaults are the paper's, for CIFAR-10.
+    """Settings of the mixture weights α; the defaults are the authors', for CIFAR-10.
 
     References:
       Liu et al. 2019 (arXiv:1806.09055), section 3.1.1 and appendix A.1.1.

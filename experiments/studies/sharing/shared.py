@@ -51,7 +51,8 @@ class Shared(NamedTuple):
     Attributes:
       init: `key → state`.
       train: `(state, images, selections, rows, total) → state`: step i trains `selections[i]` on
-        the images `rows[i]`, (batch,) int32; the learning rate decays to zero in `total` steps.
+        the images `rows[i]`, (batch,) int32; the learning rate decays to `recipe.least` in `total`
+        steps.
       error: `(params, images, selection, rows) → float`, the mean error (a fraction) over the
         minibatches `rows`, (minibatches, batch) int32; batch norms use the statistics of each
         minibatch.

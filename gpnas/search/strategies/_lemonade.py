@@ -38,7 +38,7 @@ def lemonade(
       kde: Whether to sample by inverse density; otherwise sampling is uniform.
 
     References:
-      Elsken et al. 2019 (arXiv:1804.09081), section 3.3 and algorithm 1.
+      Elsken et al. 2019 (arXiv:1804.09081), algorithm 1.
     """
 
     def choose(trials: list[Trial], old: set[Any], rng: Rng) -> Proposal:
