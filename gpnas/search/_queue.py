@@ -2,6 +2,7 @@
 trials."""
 
 import contextlib
+import datetime
 import json
 import time
 import warnings
@@ -17,6 +18,7 @@ from gpnas.search._database import KEPT, must_exist, reached
 from gpnas.search._resume import check_settings_unchanged
 
 HEARTBEAT, GRACE = 5, 20  # seconds; a worker counts as dead after GRACE without a heartbeat
+_BEGUN = "begun"  # attribute of a trial whose heartbeats have begun: its number
 _RETRIES = 2  # of a trial whose worker died; the third death fails it
 
 
@@ -107,6 +109,7 @@ def run_one(study: optuna.Study, objective: Callable[[optuna.Trial], list[float]
     def one(trial: optuna.Trial) -> list[float]:
         numbers.append(trial.number)
         try:
+            trial.set_user_attr(_BEGUN, trial.number)  # a retry has the attributes of its trial
             return objective(trial)
         except BaseException as error:
             raised.append(error)
@@ -144,6 +147,18 @@ def give_back_stale_trials(study: optuna.Study) -> None:
     """Puts the trials of dead workers back into the queue."""
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         optuna.storages.fail_stale_trials(study)
+    # A worker may have died before its first heartbeat; for Optuna, its trial is not stale.
+    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        begun = trial.user_attrs.get(_BEGUN) == trial.number
+        if not begun and older_than_grace(trial.datetime_start):
+            with contextlib.suppress(UpdateFinishedTrialError, ValueError):  # another was faster
+                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                study.enqueue_trial({}, user_attrs=trial.user_attrs)
+
+
+def older_than_grace(time: datetime.datetime | None) -> bool:
+    """Returns whether a time of Optuna, which is local, was more than `GRACE` seconds ago."""
+    return time is not None and (datetime.datetime.now() - time).total_seconds() > GRACE
 
 
 def failure_of(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str | None:

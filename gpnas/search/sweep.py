@@ -5,6 +5,7 @@ the queue and workers take runs from it. A dead worker's run is resumed by anoth
 last checkpoint, so all need the same work directory and results folder.
 """
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from gpnas.search._queue import (
     failure_of,
     give_back_stale_trials,
     join_study,
+    older_than_grace,
     open_study,
 )
 from gpnas.search._queue import run_one as run_trial
@@ -63,19 +65,23 @@ def queue_runs(
       heartbeat, grace: As for `storage.open_study`.
 
     Raises:
-      UserError: If the database cannot be reached, the config of any run is invalid, or its folder
-        contains another run; nothing is queued.
+      UserError: If the database cannot be reached, the config of any run is invalid, its folder
+        contains another run, or the run is in the queue with other settings; nothing is queued.
     """
     groups = missing_groups(config, workdir, results)
     study = open_study(storage, config.study, ("wall_s",), {KIND: config.study}, heartbeat, grace)
     with reached(KEPT):
         queued = {
-            run_key(one.to_dict())
-            for trial in study.get_trials(deepcopy=False, states=(_State.WAITING, _State.RUNNING))
-            for one in _configs(trial.user_attrs.get("job"))
+            (name, one.seed): run_key(one.to_dict())
+            for (name, _), trial in _last_trials(study).items()
+            if not trial.state.is_finished()
+            for one in _configs(trial.user_attrs["job"])
         }
         for group in groups:
-            seeds = [one.seed for one in group.configs if run_key(one.to_dict()) not in queued]
+            for one in group.configs:
+                _check_queued(queued.get((group.name, one.seed)), run_key(one.to_dict()))
+        for group in groups:
+            seeds = [one.seed for one in group.configs if (group.name, one.seed) not in queued]
             if seeds:
                 job = {
                     "name": group.name,
@@ -85,6 +91,16 @@ def queue_runs(
                 }
                 study.enqueue_trial({}, user_attrs={"job": job})
     return study
+
+
+def _check_queued(before: str | None, now: str) -> None:
+    """Checks that a run in the queue has the settings that it would be queued with."""
+    if before is None or before == now:
+        return
+    old, new = json.loads(before), json.loads(now)
+    field = next(name for name in [*new, *old] if new.get(name) != old.get(name))
+    allowed = f"{old.get(field)!r}, as in the queue; or another config.study or database"
+    raise UserError(field, new.get(field), allowed)
 
 
 def join(
@@ -174,7 +190,27 @@ def _unfinished(study: optuna.Study) -> set[Any]:
     """Returns which non-final states occur; trials of dead workers are requeued first."""
     give_back_stale_trials(study)
     unfinished = (_State.WAITING, _State.RUNNING)
-    return {trial.state for trial in study.get_trials(deepcopy=False, states=unfinished)}
+    states = {trial.state for trial in study.get_trials(deepcopy=False, states=unfinished)}
+    # A worker may die between failing the trial of another dead worker and requeueing it.
+    lost = {trial.number: trial for trial in _last_trials(study).values() if _is_lost(trial)}
+    for trial in lost.values() if not states else ():
+        if older_than_grace(trial.datetime_complete):
+            study.enqueue_trial({}, user_attrs={"job": trial.user_attrs["job"]})
+    return states or ({_State.RUNNING} if lost else set())
+
+
+def _is_lost(trial: optuna.trial.FrozenTrial) -> bool:
+    return trial.state == _State.FAIL and failure_of(trial) is None
+
+
+def _last_trials(study: optuna.Study) -> dict[tuple[str, int], Any]:
+    """Returns the last trial of each run, by the name of its setting and its seed."""
+    return {
+        (job["name"], seed): trial
+        for trial in study.get_trials(deepcopy=False)
+        if (job := trial.user_attrs.get("job")) is not None
+        for seed in job["seeds"]
+    }
 
 
 def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
@@ -191,20 +227,15 @@ def _group(job: dict[str, Any], images: dict[str, Dataset]) -> RunGroup:
     return RunGroup(job["name"], configs, data)
 
 
-def _configs(job: dict[str, Any] | None) -> list[ConfigDict]:
-    return (
-        [] if job is None else [config_from_json(job["config"] | {"seed": n}) for n in job["seeds"]]
-    )
+def _configs(job: dict[str, Any]) -> list[ConfigDict]:
+    return [config_from_json(job["config"] | {"seed": n}) for n in job["seeds"]]
 
 
 @reached(KEPT)
 def _failures(study: optuna.Study) -> list[str]:
     """Returns why runs have no record: the outcome of the last trial of each."""
-    last = {}
-    for trial in study.get_trials(deepcopy=False, states=(_State.COMPLETE, _State.FAIL)):
-        for one in _configs(trial.user_attrs.get("job")):
-            last[run_key(one.to_dict())] = trial
-    failed = {t.number: t for t in last.values() if t.state == _State.FAIL and failure_of(t)}
+    last = _last_trials(study).values()
+    failed = {t.number: t for t in last if t.state == _State.FAIL and failure_of(t)}
     return [
         f"{trial.user_attrs['job']['name']}, seeds {trial.user_attrs['job']['seeds']}:"
         f" {failure_of(trial)}"

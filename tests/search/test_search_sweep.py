@@ -1,6 +1,7 @@
 """Sweeps that workers share: every run has one record, whoever dies."""
 
 import concurrent.futures
+import contextlib
 import json
 import signal
 import time
@@ -70,6 +71,42 @@ def test_a_run_that_diverges_does_not_stop_the_others(tmp_path, trained):
 
 
 @pytest.mark.slow
+def test_a_run_that_succeeds_with_other_settings_has_not_failed(tmp_path, trained):
+    trained[0] = Diverged("the train loss is nan")
+    for epochs in (2, 1):
+        config, places = small((0,), epochs), (tmp_path / f"w{epochs}", tmp_path / "r")
+        kept = sweep.queue_runs(url(tmp_path), config, *places)
+        with pytest.raises(GaveUp) if trained else contextlib.nullcontext():
+            sweep.take_runs(kept, *places)
+        trained.clear()
+    assert seeds_of(tmp_path / "r") == [0]
+
+
+@pytest.mark.slow
+def test_a_queued_run_keeps_its_settings(tmp_path, trained):
+    places = tmp_path / "w", tmp_path / "r"
+    kept = sweep.queue_runs(url(tmp_path), small(epochs=1), *places)
+    with pytest.raises(UserError, match=r"train.epochs: got 2, allowed: 1, as in the queue"):
+        sweep.queue_runs(url(tmp_path), small(epochs=2), *places)
+    sweep.take_runs(kept, *places)
+    assert seeds_of(tmp_path / "r") == [0, 1, 2] and len(kept.trials) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["RUNNING", "FAIL"])
+def test_no_run_is_lost_if_a_worker_dies_between_two_steps(state, tmp_path, trained, monkeypatch):
+    """Before the first heartbeat; or before a dead worker's run is back in the queue."""
+    monkeypatch.setattr("gpnas.search._queue.GRACE", 0.5)
+    places = tmp_path / "w", tmp_path / "r"
+    kept = sweep.queue_runs(url(tmp_path), small(), *places)
+    trial = kept.ask()
+    if state == "FAIL":
+        kept.tell(trial, state=optuna.trial.TrialState.FAIL)
+    sweep.take_runs(kept, *places)
+    assert seeds_of(tmp_path / "r") == [0, 1, 2]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [Stopped("x"), UserError("data", 1, "2"), KeyboardInterrupt()])
 def test_a_worker_that_ends_leaves_its_run_to_others(error, tmp_path, trained):
     trained[1] = error
@@ -94,9 +131,11 @@ def test_a_foreign_run_in_a_folder_is_refused_before_anything_is_queued(tmp_path
 def test_a_worker_that_comes_too_late_for_a_run_goes_on(tmp_path, trained, monkeypatch):
     kept = sweep.queue_runs(url(tmp_path), small(seeds=(0,)), tmp_path / "w", tmp_path / "r")
     sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
-    seen = iter([[SimpleNamespace(state=optuna.trial.TrialState.WAITING)]])
+    waiting = optuna.trial.TrialState.WAITING
+    seen = iter([[SimpleNamespace(state=waiting)]])
     with monkeypatch.context() as patch:  # another worker takes the run after this one has looked
-        patch.setattr(kept, "get_trials", lambda **_: next(seen, []))
+        look = lambda states=(), **_: next(seen, []) if waiting in states else []  # noqa: E731
+        patch.setattr(kept, "get_trials", look)
         sweep.take_runs(kept, tmp_path / "w", tmp_path / "r")
     assert [trial.state.name for trial in kept.trials] == ["COMPLETE", "FAIL"]
 
