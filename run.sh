@@ -139,7 +139,7 @@ main | setup) "$command" ;;
 test | docs) "$command" "$@" ;;
 reproduce)
     setup
-    "$VENV/bin/python" "$ROOT/experiments/reproduce.py" "$@"
+    exec "$VENV/bin/python" "$ROOT/experiments/reproduce.py" "$@"
     ;;
 train | front | sweep | search | worker | summary | report | export | predict | bench)
     setup

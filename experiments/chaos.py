@@ -50,8 +50,8 @@ def main(argv: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             repeats = usual if _KILLS.value is None else _KILLS.value
             found = fault(Options(pathlib.Path(folder), repeats, seed=_SEED.value))._asdict()
-        details = found.pop("details") | {"seconds": round(time.monotonic() - begun, 1)}
-        line = found | {"seed": _SEED.value} | provenance() | {"details": details}
+        found["details"] |= {"seconds": round(time.monotonic() - begun, 1)}
+        line = {"repeats": repeats, "seed": _SEED.value} | provenance() | found
         print(json.dumps(line, ensure_ascii=False), flush=True)
         append_line(output, line)
 

@@ -71,6 +71,8 @@ def main(argv: Sequence[str]) -> None:
         else:
             for _, study, config in to_run:
                 study.run(config, options)
+                if stopped():
+                    raise Stopped("stopped")
     pages = []
     for _, study, config in asked if _PAGES.value else ():
         docs = pathlib.Path(_DOCS.value)

@@ -8,6 +8,7 @@ MACs are per example and count all weights; `active` counts nonzero weights. Uni
 ones: neurons, channels, heads.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Of a run.", lock_conf
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _NETWORK = flags.DEFINE_string("network", None, "Name of a network, or module:class of your own.")
 _INPUTS = flags.DEFINE_list("inputs", ["28", "28", "1"], "Shape of one input of --network.")
+_LARGEST = 10**8
 _TAKEN = "the shape of an input that the network takes"
 _CLASSES = flags.DEFINE_integer("classes", 10, "Number of outputs of --network.")
 
@@ -82,7 +84,10 @@ def _of_network() -> tuple[Model, Any, Any]:
     config = train.base().model
     config.name = _NETWORK.value
     model = train.build_model(config, _CLASSES.value)
-    one, text = jnp.zeros((1, *shape)), ",".join(_INPUTS.value)
+    text = ",".join(_INPUTS.value)
+    if math.prod(shape) > _LARGEST:
+        raise UserError("inputs", text, f"at most {_LARGEST:,} numbers")
+    one = jnp.zeros((1, *shape))
     variables = call_user("inputs", text, _TAKEN, model.init, jax.random.key(0), one)
     return model, variables, one
 

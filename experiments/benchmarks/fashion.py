@@ -7,6 +7,7 @@ from gpnas.report import stats
 
 from .measure import Measurement, Missing, Options
 
+_WEIGHTS = 0.02
 _DENSITY, _SEEDS, _POINT = 0.08, 5, 1.0
 _TARGET = (
     f"below GMP's, at least {_POINT} below RigL's, mean training density ≤ {_DENSITY},"
@@ -22,6 +23,8 @@ def fashion_2pct(options: Options) -> Measurement:
     errors: dict[str, dict[int, float]] = {}
     densities: dict[int, float] = {}
     for record in read_lines(path):
+        if record["config"]["method"].get("density", _WEIGHTS) != _WEIGHTS:
+            continue
         arm, seed = record["arm"], record["seed"]
         errors.setdefault(arm, {})[seed] = record["metrics"]["test_error_last"]
         if arm == "development":

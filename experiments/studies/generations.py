@@ -30,7 +30,8 @@ def outdated(found: Iterable[Record], config: ConfigDict) -> dict[str, str]:
       A text by arm ("3 of 6 records: method.peak 16, now 15"); arms not in the config are left out.
 
     Raises:
-      UserError: If an arm has records with its current settings and others with older ones.
+      UserError: If an arm has records with its current settings and others with older ones, or with
+        several older ones.
     """
     every = config.copy_and_resolve_references()
     every.only, every.seeds = "", (0,)
@@ -47,9 +48,9 @@ def outdated(found: Iterable[Record], config: ConfigDict) -> dict[str, str]:
         old = [key for key in keys if json.dumps(key, sort_keys=True) not in known]
         if not old:
             continue
-        nearest = min((_changes(old[0], key) for key in current[arm]), key=len)
-        text = f"{len(old)} of {len(keys)} records: {', '.join(nearest)}"
-        if len(old) < len(keys):
+        nearest = {_nearest(one, current[arm]) for one in old}
+        text = f"{len(old)} of {len(keys)} records: {'; '.join(sorted(nearest))}"
+        if len(old) < len(keys) or len(nearest) > 1:
             raise UserError("records", f"{config.study}, {arm}, {text}", "one config per arm")
         described[arm] = text
     return described
@@ -79,6 +80,12 @@ def _key(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what identifies a setting: all fields but the seed, as in JSON."""
     key = json.loads(json.dumps(config_key(config)))
     return {path: value for path, value in key.items() if path != "seed"}
+
+
+def _nearest(old: Mapping[str, Any], current: Iterable[Mapping[str, Any]]) -> str:
+    """Describes what changed from an old setting to the most similar current one."""
+    fewest = min((_changes(old, key) for key in current), key=len)
+    return ", ".join(fewest)
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

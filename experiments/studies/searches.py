@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.studies.study import Options, Section, Study, records
+from experiments.studies.study import Section, Study, records, to_results
 from gpnas.errors import UserError
 from gpnas.report import (
     Cell,
@@ -45,9 +45,13 @@ def search_sections(*against: str) -> Callable[[pathlib.Path, ConfigDict], Mappi
     """
 
     def sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section]:
-        records(results, config)  # refuses two generations of an arm
+        if not records(results, config):
+            return {config.study: Section()}
         summary = summarise(read_runs([results / config.study / "records.jsonl"]))
-        differences = [search_difference_table(summary.searches, arm) for arm in against]
+        known = {group.label for group in summary.searches}
+        differences = [
+            search_difference_table(summary.searches, arm) for arm in against if arm in known
+        ]
         tables = [*search_tables(summary), *differences]
         figures = [*search_curves(summary), *front_figures(summary)]
         return {config.study: Section(tables, figures)}
@@ -92,7 +96,4 @@ def compare_study(get_config: Callable[[], ConfigDict], *against: str) -> Study:
       *against: As for `search_sections`.
     """
 
-    def run(config: ConfigDict, options: Options) -> None:
-        compare(config, str(options.results))
-
-    return Study(get_config, run, search_sections(*against), "nas.md")
+    return Study(get_config, to_results(compare), search_sections(*against), "nas.md")

@@ -5,6 +5,7 @@ import importlib
 import os
 import pathlib
 import pkgutil
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -96,8 +97,22 @@ def sweep(config: ConfigDict, options: Options) -> None:
 
 
 def to_results(run: Callable[[ConfigDict, pathlib.Path], object]) -> Callable:
-    """Makes the `run` of a study that needs only the folder of its records."""
-    return lambda config, options: run(config, options.results)
+    """Makes the `run` of a study that needs only the folder of its records.
+
+    It does not look whether a stop was requested, so a signal interrupts it at once.
+    """
+
+    def call(config: ConfigDict, options: Options) -> None:
+        usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in usual:
+            signal.signal(number, signal.default_int_handler)
+        try:
+            run(config, options.results)
+        finally:
+            for number, handler in usual.items():
+                signal.signal(number, handler)
+
+    return call
 
 
 def epochs(number: int) -> Callable[[ConfigDict], None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpnas._files import PathLike
+from gpnas._no_effect import NO_EFFECT
 from gpnas.errors import UserError
 from gpnas.report import _files, formatting
 from gpnas.report._files import Mistakes, Receptive, json_file, json_lines
@@ -48,6 +49,7 @@ class Run:
       mistakes: Misclassified test images, or None.
       data: The data set.
       metric: The metric of its task.
+      folder: Its work directory; None for a line of a file.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Run:
     mistakes: Mistakes | None = None
     data: Data = ("", "")
     metric: TaskMetric = ERROR
+    folder: Path | None = None
 
     @property
     def problem(self) -> Problem:
@@ -233,6 +236,7 @@ def _read_workdir(path: Path, warnings: list[str]) -> Run:
     run = _run(path.name, record, config, path.parent.name, warnings)
     return dataclasses.replace(
         run,
+        folder=path.resolve(),
         train=tuple(rows["train"]),
         validation=tuple(rows["validation"]),
         receptive=_files.read_receptive(path / "receptive.npz", warnings),
@@ -300,9 +304,15 @@ def _is_search(value: Any) -> bool:
 
 
 def own_config(run: Run) -> dict[str, str]:
-    """Returns a run's flat config without per-repetition fields (seed, workdir)."""
+    """Returns a run's flat config without seeds, workdir and fields that affect no result."""
     flat = formatting.flatten(run.config)
-    return {k: v for k, v in flat.items() if not k.endswith(("seed", "workdir"))}
+    named = {name: v for name, v in flat.items() if not name.endswith(("seed", "workdir"))}
+    return {name: v for name, v in named.items() if not _has_no_effect(name)}
+
+
+def _has_no_effect(name: str) -> bool:
+    """Returns whether a field, or the section it is in, affects no result."""
+    return any(f"{name}.".startswith(f"{field}.") for field in NO_EFFECT)
 
 
 def series_key(run: Run) -> tuple[str, str, str]:
@@ -314,14 +324,14 @@ def _without_repetitions(runs: list[Run], warnings: list[str]) -> list[Run]:
     """Keeps one run per config and seed; a study's file often duplicates its work directories."""
     kept: dict[object, Run] = {}
     for run in runs:
-        key: object = (*series_key(run), run.problem, run.seed) if run.finished else run.name
-        if run.seed is None:
+        key: object = (*series_key(run), run.problem, run.seed) if run.finished else run.folder
+        if run.finished and run.seed is None:
             key = object()
         other = kept.get(key)
         if other is None:
             kept[key] = run
-        elif not run.finished:
-            kept[object()] = run
+        elif not run.finished:  # the same folder in two inputs
+            continue
         elif other.record == run.record:
             richer = max(other, run, key=lambda r: (len(r.validation), r.receptive is not None))
             kept[key] = richer

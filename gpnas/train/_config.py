@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from gpnas._files import lists, tuples
+from gpnas._no_effect import NO_EFFECT, OF_A_PROCESS
 from gpnas.methods import duration
 from gpnas.sections import check_section
 
@@ -102,19 +103,6 @@ def _steps_or_text(value: Any) -> config_dict.FieldReference:
     return config_dict.FieldReference(value, field_type=object)
 
 
-# Fields that do not affect results and may differ between the processes of a run: each machine has
-# its own data, only process 0 writes results, and `train.feed` is compared as the steps it streams.
-_OF_A_PROCESS = (
-    "analysis", "data.raw_dir", "data.data_dir", "data.cache_dir", "data.download",
-    "train.tensorboard", "train.feed",
-)  # fmt: skip
-_FREE = (
-    *_OF_A_PROCESS, "resume", "train.keep", "train.keep_epochs", "train.keep_best",
-    "train.profile", "train.shard_min_size", "train.checkpoint_seconds", "method.table",
-    "elastic_min_flops",
-)  # fmt: skip
-
-
 def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that identify a run; equal keys mean the same run.
 
@@ -125,7 +113,7 @@ def config_key(config: Mapping[str, Any]) -> dict[str, Any]:
       JSON values (lists for tuples) by dotted path, except for fields that do not affect results,
       such as paths and checkpoints.
     """
-    return {path: value for path, value in _with_defaults(config) if path not in _FREE}
+    return {path: value for path, value in _with_defaults(config) if path not in NO_EFFECT}
 
 
 def shared_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +125,7 @@ def shared_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Args:
       config: As for `config_key`.
     """
-    return {path: value for path, value in _with_defaults(config) if path not in _OF_A_PROCESS}
+    return {path: value for path, value in _with_defaults(config) if path not in OF_A_PROCESS}
 
 
 def config_from_json(known: Mapping[str, Any]) -> ConfigDict:

@@ -40,6 +40,22 @@ def test_torn_last_line_is_left_out_and_reported(make, tmp_path):
     )
 
 
+def test_a_resumed_seed_belongs_to_its_arm(make, tmp_path):
+    for seed, resume in enumerate((False, True)):
+        record = make.record("gmp", seed)
+        record["config"] |= {"resume": resume, "train": {"checkpoint_seconds": 15.0 + seed}}
+        make.workdir(tmp_path / f"seed{seed}", record)
+    (group,) = summarise(read_runs([tmp_path])).groups
+    assert len(group.runs) == 2
+
+
+def test_an_unfinished_run_of_two_inputs_counts_once(make, tmp_path):
+    path = make.workdir(tmp_path / "s", make.record("gmp", 4), until=500)
+    other = make.workdir(tmp_path / "t", make.record("gmp", 4), until=500)
+    found = read_runs([path, path.parent, other]).runs
+    assert [run.folder for run in found] == [path.resolve(), other.resolve()]
+
+
 def test_a_killed_run_has_its_curve(make, tmp_path):
     path = make.workdir(tmp_path, make.record("gmp", 4), until=1700, torn=True)
     (run,) = read_runs([path]).runs

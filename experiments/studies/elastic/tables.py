@@ -1,5 +1,6 @@
 """Development of units: time saved by elastic training, and its cost in error."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,9 +29,10 @@ def elastic_table(caption: str, records: Sequence[Record], arms: Sequence[str]) 
         Column("programs"),
     ]
     notes = (
-        "Units: of the layers that have any, in the first seed. Time: of the whole loop with its"
-        " compilations and evaluations, each seed's over the same seed's dense run; the mean and"
-        " half its 95 % interval. Programs: compiled for training, the maximum over runs.",
+        "Units: of the layers that have any, in the first seed. MACs and FLOPs: means. Time: of the"
+        " whole loop with its compilations and evaluations, each seed's over the same seed's dense"
+        " run; the mean and half its 95 % interval. Programs: compiled for training, the maximum"
+        " over runs.",
     )
     return Table(caption, columns, [row for row in rows if row], notes)
 
@@ -41,18 +43,22 @@ def _row(arm: str, records: Sequence[Record], dense: str) -> list[Cell]:
         return []
     times = {record["seed"]: record["wall_s"] for record in records if record["arm"] == dense}
     ratios = [record["wall_s"] / times[record["seed"]] for record in own if record["seed"] in times]
-    cost = own[0]["cost"]
     texts = [
         arm,
         str(len(own)),
         "-".join(map(str, _units(own[0]))),
-        f"{cost['inference_macs'] / cost['inference_macs_dense']:.3f}",
-        f"{cost['train_flops'] / cost['train_flops_dense']:.3f}",
+        *(f"{_mean_ratio(own, name):.3f}" for name in ("inference_macs", "train_flops")),
         stats.estimate_text(stats.estimate(record["metrics"]["test_error_last"] for record in own)),
         stats.estimate_text(stats.estimate(ratios)),
         str(max(record["compilations"] for record in own)),
     ]
     return [Cell(text) for text in texts]
+
+
+def _mean_ratio(records: Sequence[Record], name: str) -> float:
+    """Returns the mean of a cost relative to that of the dense network."""
+    costs = [record["cost"] for record in records]
+    return statistics.fmean(cost[name] / cost[f"{name}_dense"] for cost in costs)
 
 
 def _units(record: Record) -> list[int]:

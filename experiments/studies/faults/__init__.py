@@ -24,10 +24,17 @@ def _sections(results: pathlib.Path, config: ConfigDict) -> Mapping[str, Section
 def fault_table(lines: Sequence[Mapping[str, Any]]) -> Table:
     """Tabulates the newest line of each fault, also of faults without a line.
 
+    Lines with fewer repetitions than the fault's default are trials, and are left out.
+
     Args:
       lines: Lines of results/chaos.jsonl, in order.
     """
-    newest = {line["name"]: line for line in lines}
+    usual = {name: repeats for name, (_, repeats) in FAULTS.items()}
+    newest = {
+        name: line
+        for line in lines
+        if (name := line["name"]) in usual and line.get("repeats", usual[name]) >= usual[name]
+    }
     titles = ("fault", "value", "target", "holds", "recorded", "device")
     columns = [Column(title, numeric=title == "value") for title in titles]
     rows = [[Cell(text) for text in (name, *_texts(newest.get(name)))] for name in FAULTS]

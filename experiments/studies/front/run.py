@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from experiments.studies.study import Options
 from gpnas.deploy import front, installed_formats
 from gpnas.records import append_line, read_json, read_lines
-from gpnas.train import load_data, train_front
+from gpnas.train import Stopped, load_data, train_front
 
 LONG = "three times as long"
 FIELDS: Mapping[str, Mapping[str, Any]] = {
@@ -34,8 +34,10 @@ def run(config: ConfigDict, options: Options) -> None:
 
     def once(arm: str, rate: float, seed: int, **fields: bool) -> None:
         done = {(r["arm"], r["rate"], r["seed"]) for r in read_lines(path)}
-        if (arm, rate, seed) in done or options.stopped():
+        if (arm, rate, seed) in done:
             return
+        if options.stopped():
+            raise Stopped("stopped before the next front")
         one = front_config(config, arm, rate, seed)
         one.update(fields)
         record = train_front(one, _folder(config, options, arm, rate, seed), data)

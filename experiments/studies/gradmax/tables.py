@@ -47,9 +47,10 @@ def growth_tables(records: Records, pairs: Sequence[tuple[str, str]]) -> list[Ta
     )  # fmt: skip
     rows = []
     for arm, control in (pair for pair in pairs if set(pair) <= set(arms)):
-        ours, theirs = (np.array([_after(r) for r in arms[name]]) for name in (arm, control))
-        behind = _columns(theirs - ours)
-        more = _columns(_gains(arms[arm]) - _gains(arms[control]))
+        both = set.intersection(*({r["seed"] for r in arms[name]} for name in (arm, control)))
+        ours, theirs = ([r for r in arms[name] if r["seed"] in both] for name in (arm, control))
+        behind = _columns(np.array([*map(_after, theirs)]) - [*map(_after, ours)])
+        more = _columns(_gains(ours) - _gains(theirs))
         rows.append([Cell(f"{arm}, loss below {control}'s"), *map(Cell, map(_text, behind))])
         rows.append(
             [Cell(f"{arm}, gain above {control}'s"), Cell(""), *map(Cell, map(_text, more))]

@@ -56,6 +56,12 @@ def test_two_generations_of_an_arm_are_refused(tmp_path):
         records(tmp_path, ConfigDict({"study": "s"}))  # no sweep
 
 
+def test_two_older_generations_are_no_seeds_of_one_arm():
+    found = [*made_by(a_study(start_at=0.1))[:2], *made_by(a_study(start_at=0.2))[:2]]
+    with pytest.raises(UserError, match=r"4 of 4 records: method.start_at 0.1.*; method.start_at"):
+        outdated(found, a_study())
+
+
 def test_records_of_other_studies_have_one_config_per_arm(tmp_path):
     one = {"arm": "front", "config": {"seed": 0, "train": {"epochs": 8}, "retrain": True}}
     other = {"arm": "front", "config": {"seed": 1, "retrain": False, "elastic": True}}
