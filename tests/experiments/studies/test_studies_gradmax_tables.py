@@ -36,6 +36,14 @@ def test_tables(records):
     assert above == ["", "1.500 (all equal)", "1.000 (all equal)"]
 
 
+def test_differences_are_of_the_same_seeds(records):
+    """Paired by position, seed 1 of one arm would be compared with seed 0 of the other."""
+    left = [r for r in records if (r["arm"], r["seed"]) not in {("ours", 0), ("theirs", 2)}]
+    left.append(record("theirs", 2, 9.0, [[1.0, 9.0], [1.0, 9.0]]))
+    below, _ = texts(growths.growth_tables(left, [("ours", "theirs")])[2]).values()
+    assert below[0] == "1.000"
+
+
 def test_the_figure_is_the_same_each_time(records):
     figure = growths.growth_figure(records)
     assert figure.file("svg") == growths.growth_figure(records).file("svg")

@@ -1,5 +1,6 @@
 """Processes side by side: how many, what fails, and what a stop does."""
 
+import signal
 import sys
 import time
 
@@ -7,6 +8,7 @@ import pytest
 
 from experiments.studies import study
 from experiments.studies.jobs import jobs_of, run_jobs
+from gpnas.commandline import stop_signal
 from gpnas.train import settings
 from tests.cases import some
 
@@ -77,3 +79,14 @@ def test_a_stop_ends_running_processes_and_begins_no_others(tmp_path):
     }
     assert run_jobs(commands, 1, lambda: time.monotonic() > begun + 0.5) == ["a"]
     assert time.monotonic() < begun + 20 and not late.exists()
+
+
+def test_a_signal_interrupts_a_study_that_does_not_look_for_it():
+    """`stop_signal` alone would only take note of it, and the study would run on."""
+
+    def run(config, results):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("not interrupted")
+
+    with stop_signal() as stopped, pytest.raises(KeyboardInterrupt):
+        study.to_results(run)(None, study.Options("", "", "", stopped))

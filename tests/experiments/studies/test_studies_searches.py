@@ -29,6 +29,14 @@ def test_differences_are_paired_by_seed(tmp_path):
     assert row == ["b", *["+0.00 (all equal)"] * 3, "-1.00 (all equal)"]
 
 
+def test_tables_of_a_study_that_is_not_complete(tmp_path):
+    config, path = ConfigDict({"study": "s"}), tmp_path / "s" / "records.jsonl"
+    assert search_sections("a")(tmp_path, config)["s"].tables == ()
+    path.parent.mkdir()
+    path.write_text(json.dumps(run("b", 0, 5.0)) + "\n")
+    assert len(search_sections("a")(tmp_path, config)["s"].tables) == 1
+
+
 def test_two_generations_of_an_arm_are_refused(tmp_path):
     """The tables take an arm by its name: the second generation would replace the first."""
     path = tmp_path / "s" / "records.jsonl"
