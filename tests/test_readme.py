@@ -8,6 +8,7 @@ import textwrap
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 from gpnas import masks, report
@@ -89,15 +90,16 @@ def test_the_axes_of_stacked_layers_are_said_by_a_table():
     page = (ROOT / "docs" / "adding-a-method.md").read_text()
     code = textwrap.dedent(re.search(r"```\n(  axes = .*?)```", page, re.DOTALL)[1])
     params = {
-        "layers": {"kernel": jnp.ones((3, 8, 10))},
+        "layers": {"kernel": jnp.ones((3, 8, 10)), "bias": jnp.ones((3, 10))},
         "in_proj": {"kernel": jnp.ones((8, 2, 5))},
     }
     rigl = METHODS["rigl"](density=0.2, total_steps=20, every=2).transform
-    names = {"gm": masks, "rigl": rigl, "params": params, "key": jax.random.key(0)}
+    names = {"gm": masks, "rigl": rigl, "optax": optax, "jax": jax}
     exec(code, names)  # two lines of the page
-    each = names["masks"]["layers"]["kernel"].sum((1, 2))
+    found = masks.masks_of(names["tx"].init(params))
+    each = found["layers"]["kernel"].sum((1, 2))
     assert 0 < int(each.max()) < 80 and int(each.max() - each.min()) <= 1  # the total is exact
-    assert masks.summary.active_counts(names["masks"]).keys() == {"layers/kernel", "in_proj/kernel"}
+    assert masks.summary.active_counts(found).keys() == {"layers/kernel", "in_proj/kernel"}
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ def verdict(gap: stats.Estimate, sign: int = 1) -> str:
 
     Returns:
       "yes" if the 95 % interval is on the claimed side of zero, "no" if it is on the other side,
-      and otherwise "not shown with 3 seeds (half-width 0.3)". Equal values have no interval.
+      and otherwise "not shown with 3 seeds (half-width 0.3)". Equal values of several seeds, such
+      as numbers of units, have no interval, and are compared with zero.
     """
-    if gap.half is not None and abs(gap.mean) > gap.half:
+    if gap.n > 1 and abs(gap.mean) > (gap.half or 0.0):
         return "yes" if sign * gap.mean > 0 else "no"
     return f"not shown with {_seeds(gap)}"
 
@@ -47,8 +48,8 @@ def target_verdict(gap: stats.Estimate, sign: int, form: str = ".2f") -> str:
       side, and otherwise "not shown with 3 seeds (mean above by 0.10, half-width 0.30)". Equal
       values of several seeds have no interval, and are compared with the target.
     """
-    if gap.n > 1 and gap.half is None:
-        return "yes" if sign * round(gap.mean, 9) >= 0 else "no"
+    if gap.n > 1 and gap.half is None and not round(gap.mean, 9):
+        return "yes"
     found = verdict(gap, sign)
     if found in ("yes", "no"):
         return found

@@ -266,7 +266,7 @@ def test_fields_of_ones_own_network_and_types_of_more_than_one_kind(parse, tmp_p
         ("Unknown command line flag 'workdri'", ("--workdri=x",)),
         ("--config.seed=1 in argv before", ("FIRST", "--config.seed=1", CONFIG)),
         ("config: got 'configs/nope.py', allowed: a Python file", ("--config=configs/nope.py",)),
-        ("--config must have a value", ("FIRST",)),
+        ("config: got None, allowed: path to config file", ("FIRST",)),
         ("config: got '.*bad.py', allowed: .*NameError: name 'foo'", ("--config=BAD",)),
         ("config: got '.*none.py', allowed: a Python file whose", ("--config=NONE",)),
         ("config: got '.*typed.py', allowed: .*epochs", ("--config=TYPED",)),

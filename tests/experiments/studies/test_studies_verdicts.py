@@ -17,7 +17,7 @@ NARROW, WIDE = [1.0, 1.1, 1.2], [-1.0, 0.5, 1.0]
         (WIDE, 1, "not shown with 3 seeds (half-width 2.6)"),
         (WIDE, -1, "not shown with 3 seeds (half-width 2.6)"),
         ([1.0], 1, "not shown with 1 seed"),
-        ([1.0, 1.0], 1, "not shown with 2 seeds (all equal)"),
+        ([1.0, 1.0], 1, "yes"),
         ([0.0, 0.0], 1, "not shown with 2 seeds (all equal)"),
     ],
 )
