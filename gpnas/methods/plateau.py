@@ -46,7 +46,7 @@ def prune_at_plateaus(
     An evaluation is good if its validation loss is below (1 + slack) · best. After `patience` bad
     ones, the best parameters are restored, and all weights below one threshold are pruned: the
     largest threshold, found by bisection, whose loss is at most (1 + tolerance) · best, and at most
-    the largest mean |w| of a layer.
+    the largest mean absolute weight of a layer.
 
     Args:
       patience: PWE, number of consecutive bad evaluations that defines a plateau.
