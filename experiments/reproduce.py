@@ -66,13 +66,12 @@ def main(argv: Sequence[str]) -> None:
         failed: list[str] = []
         if _JOBS.value > 1:
             failed = _run_side_by_side(to_run, stopped)
-            if stopped():
-                raise Stopped("stopped")
         else:
             for _, study, config in to_run:
-                study.run(config, options)
-                if stopped():
-                    raise Stopped("stopped")
+                if not stopped():
+                    study.run(config, options)
+        if stopped():
+            raise Stopped("stopped")
     pages = []
     for _, study, config in asked if _PAGES.value else ():
         docs = pathlib.Path(_DOCS.value)

@@ -21,7 +21,6 @@ Exit codes: 2, an invalid argument or config; 3, `config.failures` candidates fa
 the disk is full; 75, interrupted by SIGTERM or Ctrl-C.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -153,7 +152,7 @@ def _check_folder(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
     if record:
         if record["arm"] != _NAME.value:
             raise UserError("name", _NAME.value, f"{record['arm']!r}, of the search in {folder}")
-        storage.check_settings_unchanged(record["config"], json.loads(json.dumps(settings)))
+        storage.check_settings_unchanged(record["config"], settings)
     elif others and not (folder / "search.db").exists():
         raise UserError("workdir", str(folder), f"a new folder, or that of a search ({others[0]})")
 

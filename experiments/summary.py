@@ -73,20 +73,20 @@ def _of_run() -> tuple[Model, Any, Any]:
 
 
 def _of_network() -> tuple[Model, Any, Any]:
+    text = ",".join(_INPUTS.value)
     try:
         shape = tuple(int(size) for size in _INPUTS.value)
     except ValueError as error:
-        raise UserError("inputs", ",".join(_INPUTS.value), "whole numbers") from error
+        raise UserError("inputs", text, "whole numbers") from error
     if min(shape, default=1) < 1:
-        raise UserError("inputs", ",".join(_INPUTS.value), "sizes of 1 or more")
+        raise UserError("inputs", text, "sizes of 1 or more")
+    if math.prod(shape) > _LARGEST:
+        raise UserError("inputs", text, f"at most {_LARGEST:,} numbers")
     if _CLASSES.value < 1:
         raise UserError("classes", _CLASSES.value, "1 or more")
     config = train.base().model
     config.name = _NETWORK.value
     model = train.build_model(config, _CLASSES.value)
-    text = ",".join(_INPUTS.value)
-    if math.prod(shape) > _LARGEST:
-        raise UserError("inputs", text, f"at most {_LARGEST:,} numbers")
     one = jnp.zeros((1, *shape))
     variables = call_user("inputs", text, _TAKEN, model.init, jax.random.key(0), one)
     return model, variables, one

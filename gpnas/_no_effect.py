@@ -12,3 +12,8 @@ NO_EFFECT = (
     "train.profile", "train.shard_min_size", "train.checkpoint_seconds", "method.table",
     "elastic_min_flops",
 )  # fmt: skip
+
+
+def without_effect(path: str) -> bool:
+    """Returns whether a field, or the section that it is in, affects no result."""
+    return any(f"{path}.".startswith(f"{field}.") for field in NO_EFFECT)

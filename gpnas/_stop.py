@@ -15,20 +15,39 @@ class Stopped(RuntimeError):
 def stop_signal() -> Iterator[Callable[[], bool]]:
     """Yields `() → whether SIGTERM or SIGINT was received`; a second signal acts immediately."""
     came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
+    usual = _handlers()
 
     def note(number: int, frame: Any) -> None:
         del frame
         came.append(number)
-        signal.signal(number, usual[signal.Signals(number)])
+        signal.signal(number, usual[number])
 
-    usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in usual:
-        signal.signal(number, note)
-    try:
+    with _handled_by(note):
         yield lambda: bool(came)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets SIGTERM and SIGINT raise `KeyboardInterrupt` in the block, also inside `stop_signal`."""
+    with _handled_by(signal.default_int_handler):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Handles SIGTERM and SIGINT in the block, in the main thread, which alone can do so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = _handlers()
+    for number in usual:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
+        for number, before in usual.items():
+            signal.signal(number, before)
+
+
+def _handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

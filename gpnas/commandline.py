@@ -24,13 +24,13 @@ from gpnas import _overrides as overrides
 from gpnas._aborts import one_line_on_abort
 from gpnas._files import NO_SPACE, cache_home
 from gpnas._shipped import find_config
-from gpnas._stop import Stopped, stop_signal
+from gpnas._stop import Stopped, interruptible, stop_signal
 from gpnas.errors import GaveUp, UserError
 
 __all__ = [
     "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "check_unused",
-    "no_arguments", "one_line_on_abort", "one_line_on_error", "parse", "start", "stop",
-    "stop_signal",
+    "interruptible", "no_arguments", "one_line_on_abort", "one_line_on_error", "parse", "start",
+    "stop", "stop_signal",
 ]  # fmt: skip
 #: Exit code of an invalid request.
 EXIT_USER = 2

@@ -5,8 +5,9 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
+from typing import Any
 
 _LONG = 300  # characters of a field or value in a message; paths are not shortened
 _LONGEST = 2000  # characters of `allowed`, for example all failed sources of a data set
@@ -69,6 +70,21 @@ def explained(field: str, got: object, allowed: str, *kinds: type[Exception]) ->
         raise
     except kinds as error:
         raise UserError(field, got, f"{allowed} ({brief(error)})") from error
+
+
+def check_unchanged(old: Mapping[str, Any], new: Mapping[str, Any], since: str) -> None:
+    """Checks that settings equal earlier ones.
+
+    Args:
+      old, new: `{field: value}`.
+      since: What has the earlier ones, for the message: "as in the queue; or another database".
+
+    Raises:
+      UserError: For the first field that differs, in alphabetical order.
+    """
+    for field in sorted({*old, *new}):
+        if old.get(field) != new.get(field):
+            raise UserError(field, new.get(field), f"{old.get(field)!r}, {since}")
 
 
 def not_installed(error: ModuleNotFoundError) -> UserError:

@@ -5,7 +5,6 @@ import importlib
 import os
 import pathlib
 import pkgutil
-import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments import studies
 from experiments.studies.generations import check_equal, outdated
+from gpnas.commandline import interruptible
 from gpnas.errors import UserError
 from gpnas.records import read_lines, write_bytes
 from gpnas.report import FigureSpec, Table
@@ -103,14 +103,8 @@ def to_results(run: Callable[[ConfigDict, pathlib.Path], object]) -> Callable:
     """
 
     def call(config: ConfigDict, options: Options) -> None:
-        usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        for number in usual:
-            signal.signal(number, signal.default_int_handler)
-        try:
+        with interruptible():
             run(config, options.results)
-        finally:
-            for number, handler in usual.items():
-                signal.signal(number, handler)
 
     return call
 

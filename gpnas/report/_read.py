@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpnas._files import PathLike
-from gpnas._no_effect import NO_EFFECT
+from gpnas._no_effect import without_effect
 from gpnas.errors import UserError
 from gpnas.report import _files, formatting
 from gpnas.report._files import Mistakes, Receptive, json_file, json_lines
@@ -307,12 +307,7 @@ def own_config(run: Run) -> dict[str, str]:
     """Returns a run's flat config without seeds, workdir and fields that affect no result."""
     flat = formatting.flatten(run.config)
     named = {name: v for name, v in flat.items() if not name.endswith(("seed", "workdir"))}
-    return {name: v for name, v in named.items() if not _has_no_effect(name)}
-
-
-def _has_no_effect(name: str) -> bool:
-    """Returns whether a field, or the section it is in, affects no result."""
-    return any(f"{name}.".startswith(f"{field}.") for field in NO_EFFECT)
+    return {name: v for name, v in named.items() if not without_effect(name)}
 
 
 def series_key(run: Run) -> tuple[str, str, str]:

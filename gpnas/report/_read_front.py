@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpnas._no_effect import without_effect
 from gpnas.report import formatting
 from gpnas.report._files import json_file
 from gpnas.report._metric import TaskMetric, metric_of
@@ -38,8 +39,8 @@ class Front:
     @property
     def series_key(self) -> str:
         """A key that is equal for fronts that differ in the seed only."""
-        config = {k: v for k, v in formatting.flatten(self.record.get("config")).items()
-                  if k not in ("seed", "resume")}  # fmt: skip
+        flat = formatting.flatten(self.record.get("config"))
+        config = {k: v for k, v in flat.items() if k != "seed" and not without_effect(k)}
         return json.dumps([config, self.record.get("dataset"), self.metric])
 
     def networks(self, kind: str) -> list[Mapping[str, Any]]:

@@ -156,9 +156,9 @@ def give_back_stale_trials(study: optuna.Study) -> None:
                 study.enqueue_trial({}, user_attrs=trial.user_attrs)
 
 
-def older_than_grace(time: datetime.datetime | None) -> bool:
+def older_than_grace(moment: datetime.datetime | None) -> bool:
     """Returns whether a time of Optuna, which is local, was more than `GRACE` seconds ago."""
-    return time is not None and (datetime.datetime.now() - time).total_seconds() > GRACE
+    return moment is not None and (datetime.datetime.now() - moment).total_seconds() > GRACE
 
 
 def failure_of(trial: optuna.Trial | optuna.trial.FrozenTrial) -> str | None:

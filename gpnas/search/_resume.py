@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gpnas.errors import UserError
+from gpnas._files import lists
+from gpnas.errors import check_unchanged
 from gpnas.search._config import search_key
 
 # Fields that may change on resume; digests show whether the data are the same.
@@ -23,11 +24,11 @@ def check_settings_unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) 
     Raises:
       UserError: For the first field that differs.
     """
-    old, new = (dict(_leaves(settings)) for settings in (search_key(before), search_key(now)))
-    for field in sorted({*old, *new} - _MAY_CHANGE):
-        if old.get(field) != new.get(field):
-            allowed = f"{old.get(field)!r}, what the study began with, or another name"
-            raise UserError(field, new.get(field), allowed)
+    old, new = (
+        {field: value for field, value in _leaves(search_key(own)) if field not in _MAY_CHANGE}
+        for own in (before, now)
+    )
+    check_unchanged(old, new, "what the study began with, or another name")
 
 
 def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -39,4 +40,4 @@ def _leaves(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, 
         elif here == "space" and str(value).startswith("table:"):
             yield here, "table"
         else:
-            yield here, value
+            yield here, lists(value)  # as read from JSON

@@ -5,7 +5,6 @@ the queue and workers take runs from it. A dead worker's run is resumed by anoth
 last checkpoint, so all need the same work directory and results folder.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ from ml_collections import ConfigDict
 from gpnas import _stop
 from gpnas._files import PathLike
 from gpnas.data import Dataset
-from gpnas.errors import GaveUp, UserError
+from gpnas.errors import GaveUp, UserError, check_unchanged
 from gpnas.search._database import KEPT, reached
 from gpnas.search._queue import (
     GRACE,
@@ -36,12 +35,13 @@ from gpnas.train import (
     RunGroup,
     Stopped,
     config_from_json,
+    config_key,
     data_of,
     missing_groups,
     run_group,
-    run_key,
 )
 
+_QUEUED = "as in the queue; or another config.study or database"
 _POLL = 1.0  # seconds between polls of the queue
 #: Field of a study's settings: the name of the sweep.
 KIND = "sweep"
@@ -72,14 +72,15 @@ def queue_runs(
     study = open_study(storage, config.study, ("wall_s",), {KIND: config.study}, heartbeat, grace)
     with reached(KEPT):
         queued = {
-            (name, one.seed): run_key(one.to_dict())
+            (name, one.seed): config_key(one.to_dict())
             for (name, _), trial in _last_trials(study).items()
             if not trial.state.is_finished()
             for one in _configs(trial.user_attrs["job"])
         }
         for group in groups:
             for one in group.configs:
-                _check_queued(queued.get((group.name, one.seed)), run_key(one.to_dict()))
+                now = config_key(one.to_dict())
+                check_unchanged(queued.get((group.name, one.seed), now), now, _QUEUED)
         for group in groups:
             seeds = [one.seed for one in group.configs if (group.name, one.seed) not in queued]
             if seeds:
@@ -91,16 +92,6 @@ def queue_runs(
                 }
                 study.enqueue_trial({}, user_attrs={"job": job})
     return study
-
-
-def _check_queued(before: str | None, now: str) -> None:
-    """Checks that a run in the queue has the settings that it would be queued with."""
-    if before is None or before == now:
-        return
-    old, new = json.loads(before), json.loads(now)
-    field = next(name for name in [*new, *old] if new.get(name) != old.get(name))
-    allowed = f"{old.get(field)!r}, as in the queue; or another config.study or database"
-    raise UserError(field, new.get(field), allowed)
 
 
 def join(
@@ -190,13 +181,14 @@ def _unfinished(study: optuna.Study) -> set[Any]:
     """Returns which non-final states occur; trials of dead workers are requeued first."""
     give_back_stale_trials(study)
     unfinished = (_State.WAITING, _State.RUNNING)
-    states = {trial.state for trial in study.get_trials(deepcopy=False, states=unfinished)}
+    if trials := study.get_trials(deepcopy=False, states=unfinished):
+        return {trial.state for trial in trials}
     # A worker may die between failing the trial of another dead worker and requeueing it.
     lost = {trial.number: trial for trial in _last_trials(study).values() if _is_lost(trial)}
-    for trial in lost.values() if not states else ():
+    for trial in lost.values():
         if older_than_grace(trial.datetime_complete):
             study.enqueue_trial({}, user_attrs={"job": trial.user_attrs["job"]})
-    return states or ({_State.RUNNING} if lost else set())
+    return {_State.RUNNING} if lost else set()
 
 
 def _is_lost(trial: optuna.trial.FrozenTrial) -> bool:

@@ -82,8 +82,9 @@ def check_elastic(config: ConfigDict, data: Dataset, plan: Plan) -> None:
     check_rebuilt(config, data, plan, find_rebuild(config, data, plan))
     rng = np.random.default_rng(0)  # groups differ, so that no axis is taken for another one
     some = {n: rng.permutation(size) < -(-size // 2) for n, size in plan.groups.sizes.items()}
+    moments = jax.eval_shape(plan.tx.init, plan.variables["params"])
     try:
-        _in_widths(plan, jax.tree.map(_zeros, _shapes(plan).opt_state), some, {})
+        _in_widths(plan, jax.tree.map(_zeros, moments), some, {})
     except UserError as error:
         allowed = f"one with moments of the parameters' shapes, or elastic=False ({error})"
         raise UserError("optimizer.name", config.optimizer.name, allowed) from error

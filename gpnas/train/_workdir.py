@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from gpnas import _locks
 from gpnas._files import parse_json, read_json, read_lines, sealed, write_bytes, write_json
 from gpnas.data import Dataset
-from gpnas.errors import UserError, explained
+from gpnas.errors import UserError, check_unchanged, explained
 from gpnas.train import _checkpoint
 from gpnas.train._config import config_key
 from gpnas.train._goodput import undone
@@ -123,10 +123,7 @@ def check_same_run(there: Mapping[str, Any], here: Mapping[str, Any], place: str
     if "dataset_sha256" in here:
         old["dataset_sha256"] = there.get("dataset_sha256")
         new["dataset_sha256"] = here["dataset_sha256"]
-    for field in sorted(old | new):
-        if old.get(field) != new.get(field):
-            allowed = f"{old.get(field)!r}, as the run in {place} began; or another workdir"
-            raise UserError(field, new.get(field), allowed)
+    check_unchanged(old, new, f"as the run in {place} began; or another workdir")
 
 
 class Written(NamedTuple):

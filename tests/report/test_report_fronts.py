@@ -134,7 +134,10 @@ def test_a_front_without_exports_has_neither_latency_nor_files(tmp_path):
 
 def test_seeds_of_one_config_are_averaged_and_other_configs_are_not(tmp_path):
     for seed in range(3):
-        write(tmp_path / f"seed{seed}", content(seed))
+        own = content(seed)
+        own["config"] |= {"resume": seed == 1}  # no effect on the results, nor has the next one
+        own["config"]["train"] |= {"checkpoint_seconds": 15.0 + seed}
+        write(tmp_path / f"seed{seed}", own)
     other = content()
     other["config"]["train"]["epochs"] = 40
     write(tmp_path / "long", other)
