@@ -42,12 +42,13 @@ def training_cost(
 
 def _active_macs(
     forecast: Forecast, shapes: allocate.Shapes, macs: Mapping[str, float]
-) -> schedule.Schedule:
+) -> schedule.Schedule | None:
+    """Returns `step → fraction of the MACs that is active`; None: equal to the density."""
     split = forecast.allocation
     each = {path: macs.get(path, 0.0) * math.prod(own) for path, own in shapes.items()}
     total = sum(each.values())
     if split is None or not total or len({macs.get(path, 0.0) for path in shapes}) < 2:
-        return forecast.density
+        return None
     costs = split.weight_costs(shapes)
     most = {path: costs.get(path, 1) * math.prod(own) for path, own in shapes.items()}
 

@@ -1,5 +1,7 @@
 """The configuration of a run: all fields with their defaults."""
 
+import functools
+import types
 from collections.abc import ItemsView, Mapping
 from typing import Any
 
@@ -166,9 +168,14 @@ def check_config(config: Any, section: str = "") -> None:
 
 
 def _with_defaults(config: Mapping[str, Any]) -> ItemsView[str, Any]:
+    return (_defaults() | _flat(config)).items()
+
+
+@functools.cache  # building a ConfigDict takes a millisecond; a table reads thousands of records
+def _defaults() -> Mapping[str, Any]:
     defaults = base().to_dict()
     defaults["optimizer"]["arguments"] = {}  # arguments have no defaults here
-    return (_flat(defaults) | _flat(config)).items()
+    return types.MappingProxyType(_flat(defaults))
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,9 +179,7 @@ def advantages(
     rows = np.concatenate([np.arange(count)[None], drawn])  # the first row is the sample itself
 
     def rho(series: Sequence[float]) -> np.ndarray:
-        pair = [stats.rankdata(np.asarray(one)[rows], axis=1) for one in (series, accuracy)]
-        a, b = (ranks - ranks.mean(1, keepdims=True) for ranks in pair)
-        return (a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1))
+        return spearman(np.asarray(series)[rows], np.asarray(accuracy)[rows])
 
     base, found = rho(scores[other]), {}
     for name in scores.keys() - {other}:
@@ -205,28 +203,33 @@ def _series(
     return scores, [-row[against] for row in rows]
 
 
+def spearman(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Computes Spearman's ρ along an axis of arrays of equal shape, without p-values."""
+    ranks = [stats.rankdata(series, axis=axis) for series in (x, y)]
+    a, b = (one - one.mean(axis, keepdims=True) for one in ranks)
+    return (a * b).sum(axis) / np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
+
+
 def correlation(
     x: Sequence[float] | np.ndarray,
     y: Sequence[float] | np.ndarray,
     resamples: int = 2000,
-    statistic: Callable[..., Any] = stats.spearmanr,
+    statistic: Callable[..., Any] = spearman,
 ) -> Correlation:
     """Computes the rank correlation of two series, with a percentile bootstrap of the pairs.
 
     Args:
       x, y: Series of equal length.
       resamples: Number of resamples of pairs.
-      statistic: `scipy.stats.spearmanr` (ρ) or `kendalltau` (τ).
+      statistic: `(x, y) → coefficient`; with an argument `axis`, of all resamples at once.
     """
     ranks = stats.rankdata(x), stats.rankdata(y)
     interval = stats.bootstrap(
         ranks,
-        lambda a, b: statistic(a, b).statistic,
+        statistic,
         paired=True,
-        vectorized=False,
         n_resamples=resamples,
         method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    rho = float(statistic(*ranks).statistic)
-    return Correlation(rho, float(interval.low), float(interval.high))
+    return Correlation(float(statistic(*ranks)), float(interval.low), float(interval.high))

@@ -197,7 +197,7 @@ def _method(context: Context, arm: str, seed: int, records: Sequence[Mapping]) -
 
 def _rank(shared: Sequence[float], alone: Sequence[float]) -> dict[str, Any]:
     """Computes Kendall's τ between errors with shared weights and alone, over the whole sample."""
-    found = correlation(shared, alone, statistic=stats.kendalltau)
+    found = correlation(shared, alone, statistic=lambda a, b: stats.kendalltau(a, b).statistic)
     # Undefined if all errors with shared weights are equal; JSON has no NaN.
     shown = [round(x, 4) if math.isfinite(x) else None for x in found]
     names = ("tau", "low", "high")

@@ -138,8 +138,11 @@ def training_macs(
     """
     # Long runs are sampled at 2^20 equally spaced steps.
     at = jnp.arange(steps) if steps <= _MANY else jnp.linspace(0, steps - 1, _MANY).astype(int)
-    curves = (density, dense_gradient, active_macs or density)
-    # Not jitted: a program of each schedule would take longer to compile than it runs.
-    values = (jax.vmap(curve)(at) for curve in curves)
-    kept, dense, active = (np.array(value, np.float64) for value in values)
+
+    def values(curve: schedule.Schedule) -> np.ndarray:
+        # Not jitted: a program of each schedule would take longer to compile than it runs.
+        return np.array(jax.vmap(curve)(at), np.float64)
+
+    kept, dense = values(density), values(dense_gradient)
+    active = kept if active_macs is None else values(active_macs)
     return float(np.mean((2 * active + dense + (1 - dense) * active) / 3)), float(np.mean(kept))

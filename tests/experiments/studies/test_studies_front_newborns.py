@@ -24,9 +24,11 @@ from gpnas.records import read_lines
 def config():
     config = get_config()
     config.front.data.name, config.front.data.image_size = "digits", 0
-    config.front.train.update(epochs=4, batch_size=64)
+    config.front.model.widths = (8, 8, 8, 16)
+    config.front.train.update(epochs=2, batch_size=64)
     config.front.branch_epochs, config.front.method.every = 1, 8
     config.front.method.window = 4
+    config.seed_cost = 0.6  # of the level, 0.25
     config.arms, config.seeds, config.ages = ("growing only",), (0,), (0, 3, 9)
     return config
 
@@ -77,7 +79,7 @@ def test_errors_are_compared_by_seed():
 
 @pytest.mark.slow
 def test_a_run_of_the_study(config, digits, tmp_path):
-    settings = development(config, (0.1, 0.5), GROWTH["growing only"], 0, 0.1)
+    settings = development(config, (0.15, 0.5), GROWTH["growing only"], 0, 0.1)
     settings.elastic = False
     found, every = follow(settings, digits, config.ages, 64)
     assert every == 8
