@@ -34,8 +34,9 @@ ROOT = Path(__file__).parents[1]
 # took 6 % of the time of tests/masks; with this threshold it takes 2 % of that of all tests.
 gc.set_threshold(50_000, 20, 100)
 # Compiling takes most of a test's time. XLA's older emitters compile in half the time of its fusion
-# emitters; started processes inherit the flags.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+# emitters, and one module in 0.9 of that of several; started processes inherit the flags.
+_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
 jax.config.update("jax_num_cpu_devices", DEVICES)
 jax.config.update("jax_disable_most_optimizations", True)
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(_files.cache_home() / "compiled"))

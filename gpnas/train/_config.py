@@ -172,7 +172,7 @@ def _with_defaults(config: Mapping[str, Any]) -> ItemsView[str, Any]:
 
 
 @functools.cache  # building a ConfigDict takes a millisecond; a table reads thousands of records
-def _defaults() -> Mapping[str, Any]:
+def _defaults() -> types.MappingProxyType[str, Any]:
     defaults = base().to_dict()
     defaults["optimizer"]["arguments"] = {}  # arguments have no defaults here
     return types.MappingProxyType(_flat(defaults))

@@ -206,3 +206,13 @@ def test_fashion_2pct_needs_five_seeds_and_all_arms(options):
     _records(options.results, {"development": _OURS, "gmp": [11.0] * 5})
     with pytest.raises(Missing, match="rigl"):
         fashion.fashion_2pct(options)
+
+
+@pytest.mark.slow
+def test_latency_with_and_without_blocks_of_channels(options):
+    pytest.importorskip("onnxruntime")
+    found = MEASUREMENTS["front_latency_unblocked"](options)
+    times = found.details["minimum_ms"]
+    assert {name.split()[1] for name in times} == {"16-32-32-64", "8-16-16-32"}
+    slow, fast = (times[f"unblocked {widths}"] for widths in ("16-32-32-64", "8-16-16-32"))
+    assert 1 < slow / fast and 0 < found.value < slow / fast
