@@ -57,6 +57,8 @@ def rate(runs: Sequence[Run], kind: str) -> Curve | None:
     """Returns the mean number of weights grown or pruned per step since the previous point.
 
     Cumulative counts are sampled, so each change is counted once, also if points are left out.
+    Points much closer than others, as at the end of an epoch, are left out: a mask update between
+    two of them would be drawn as a peak.
 
     Args:
       runs: Runs to average over.
@@ -72,12 +74,23 @@ def rate(runs: Sequence[Run], kind: str) -> Curve | None:
             steps, grown = counts
             if steps[0] > 0:
                 steps, grown = np.append(0.0, steps), np.append(0.0, grown)
-            tracks.append((steps, np.cumsum(grown)))
+            kept = _spaced(steps)
+            tracks.append((steps[kept], np.cumsum(grown)[kept]))
 
     def slopes(total: np.ndarray, steps: np.ndarray) -> np.ndarray:
         return np.diff(total, prepend=total[0]) / np.maximum(np.diff(steps, prepend=steps[0]), 1)
 
     return _average(tracks, slopes)
+
+
+def _spaced(steps: np.ndarray) -> list[int]:
+    """Returns indices of steps at least half the median distance apart, with the last one."""
+    least = np.median(np.diff(steps)) / 2 if len(steps) > 1 else 0.0
+    kept = [0]
+    for index in range(1, len(steps)):
+        if steps[index] - steps[kept[-1]] >= least:
+            kept.append(index)
+    return [*kept[:-1], len(steps) - 1]
 
 
 def layer_paths(runs: Sequence[Run]) -> list[str]:

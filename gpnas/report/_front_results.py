@@ -148,6 +148,7 @@ def front_table(fronts: Sequence[Front]) -> Table:
         files = [Cell(formatting.MISSING), *(Cell("", links=tuple(row.files)) for row in rows)]
         body = [[*line, cell] for line, cell in zip(body, files, strict=True)]
     notes = [note for note in (cost_sentence(fronts), _uniform_sentence(fronts)) if note]
+    notes.append("The table has the training FLOPs of each found network's branch alone.")
     if len(fronts) == 1:
         notes.append("One seed: the differences between networks are preliminary.")
     else:
@@ -245,10 +246,11 @@ def _uniform_sentence(fronts: Sequence[Front]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time as text: `42 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole_s = round(seconds)
+    """Returns a time as text with non-breaking spaces: `42 s`, `3 min 20 s`, `2 h 5 min`."""
+    space, whole_s = "\N{NO-BREAK SPACE}", round(seconds)
     for size, name, below, part in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole_s >= size:
             rest = whole_s % size // below
-            return f"{whole_s // size} {name}" + (f" {rest} {part}" if rest else "")
-    return f"{formatting.significant(seconds, 2)} s"
+            smaller = f"{space}{rest}{space}{part}" if rest else ""
+            return f"{whole_s // size}{space}{name}{smaller}"
+    return f"{formatting.significant(seconds, 2)}{space}s"

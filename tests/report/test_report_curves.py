@@ -33,6 +33,13 @@ def test_the_first_point_counts_from_the_start():
     np.testing.assert_allclose(curve.mean, [0, 0.5])
 
 
+def test_a_short_interval_between_points_is_no_peak():
+    points = [{"step": s, "grown": 50, "pruned": 0} for s in (100, 200, 210, 300, 400, 420)]
+    curve = _curves.rate([_run(points)], "grown")
+    np.testing.assert_allclose(curve.steps, [0, 100, 200, 300, 420])
+    np.testing.assert_allclose(curve.mean, [0, 0.5, 0.5, 1.0, 100 / 120])
+
+
 def test_long_curves_are_thinned_to_steps_that_exist():
     points = [{"step": 3 * s, "density": 1 / s} for s in range(1, 1001)]
     curve = _curves.density_curve([_run(points)])
