@@ -16,7 +16,7 @@ from gpnas.report._exports import export_table
 from gpnas.report._figures import FigureSpec, Panel, columns_for
 from gpnas.report._fronts import front_figures
 from gpnas.report._groups import Group, Summary
-from gpnas.report._labels import place_labels
+from gpnas.report._labels import edge_labels, place_labels
 from gpnas.report._page import figures, render
 from gpnas.report._read import Loaded, Receptive, Run, read_runs
 from gpnas.report._results import result_table
@@ -33,7 +33,7 @@ from gpnas.report._write import markdown_table, text_table, write
 
 __all__ = [
     "Cell", "Column", "FigureSpec", "Group", "Loaded", "Panel", "Receptive", "Run", "Summary",
-    "Table", "architecture_figure", "columns_for", "search_curves", "export_table",
+    "Table", "architecture_figure", "columns_for", "search_curves", "export_table", "edge_labels",
     "figures", "formatting", "front_figures", "markdown_table", "place_labels", "read_runs",
     "render", "result_table", "search_marks", "search_measures", "search_tables", "search_unit",
     "stats", "style", "summarise", "text_table", "write",

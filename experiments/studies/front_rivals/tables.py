@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments.studies.front_rivals.growing import METHODS, OVERSHOOT
 from experiments.studies.front_rivals.searches import INHERITING
-from gpnas.report import Cell, Column, FigureSpec, Panel, Table, stats, style
+from gpnas.report import Cell, Column, FigureSpec, Panel, Table, edge_labels, stats, style
 
 Records = Sequence[Mapping[str, Any]]
 FRONT, WIDTHS = "front", "front's widths"
@@ -30,10 +30,11 @@ COMPARED: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 _ONLY_IN_TABLES = (
     "front, 14 epochs", "front, twice as long", "front, six networks", "uniform as long as six",
-    "random growth", OVERSHOOT, "Torch-Pruning", UNIFORM,
+    "random growth", "growing with exchange", OVERSHOOT, "uniform as overshoot", "Torch-Pruning",
+    UNIFORM,
 )  # fmt: skip
-_SIZE = (760.0, 420.0)
-_MARGINS = (58.0, 18.0, 14.0, 46.0)
+_SIZE = (520.0, 400.0)
+_MARGINS = (58.0, 170.0, 14.0, 46.0)
 
 
 class Found(NamedTuple):
@@ -244,37 +245,48 @@ def baselines_figure(rows: Rows, levels: Sequence[float]) -> FigureSpec:
     """
     largest = {name.split(", ")[0] if "×" in name else name: name for name in rows}
     rows = {name: rows[name] for name in largest.values() if name not in _ONLY_IN_TABLES}
+    searches = {name: seeds for name, seeds in rows.items() if "×" in name}
+    others = {name: seeds for name, seeds in rows.items() if name not in (*searches, FRONT, WIDTHS)}
+    ours = {name: rows[name] for name in (FRONT, WIDTHS) if name in rows}
+    panels = [_panel(ours | beside, levels) for beside in (searches, others) if beside]
+    caption = (
+        "Mean test error of the networks at each level of MACs, relative to the whole network's:"
+        " the front beside searches (left) and beside other baselines (right). Lower left is"
+        " better. A number with × is a budget in training FLOPs of one front. Every panel has its"
+        " own vertical scale. Further arms are in the tables."
+    )
+    return FigureSpec("front_rivals", "The front and its baselines", caption, panels, columns=2)
+
+
+def _panel(rows: Rows, levels: Sequence[float]) -> Panel:
     text = "; ".join(
         f"{name} {_text([own.errors.get(levels[-1]) for own in seeds.values()])}"
         for name, seeds in rows.items()
     )
     said = f"Test error in % at {100 * levels[-1]:g} % of the MACs: {text}."
-    panel = Panel(functools.partial(_draw, rows, levels), said, *_SIZE, _MARGINS)
-    caption = (
-        "Mean test error of the networks at each level of MACs, relative to the whole network's."
-        " Lower left is better. A number with × is a budget in training FLOPs of one front. Further"
-        " arms are in the tables."
-    )
-    return FigureSpec("front_rivals", "The front and its baselines", caption, [panel])
+    return Panel(functools.partial(_draw, rows, levels), said, *_SIZE, _MARGINS)
 
 
 def _draw(rows: Rows, levels: Sequence[float], ax: Axes) -> None:
     colours = [style.COLOURS[f"c{i}"][0] for i in (1, 0, *range(2, 8))]
+    labels = []
     for i, (name, seeds) in enumerate(rows.items()):
         macs, errors = (
             [np.mean([getattr(own, name).get(x, np.nan) for own in seeds.values()]) for x in levels]
             for name in ("macs", "errors")
         )
-        turn = i // len(colours)
+        turn, colour = i // len(colours), colours[i % len(colours)]
         ax.plot(
-            macs, errors, color=colours[i % len(colours)], label=name, lw=2.4 if i == 0 else 1.4,
-            ls=("-", "--", ":")[turn % 3], marker="os^"[turn % 3], ms=5,
+            macs, errors, color=colour, lw=2.4 if i == 0 else 1.4, ls=("-", "--")[turn % 2],
+            marker="os"[turn % 2], ms=5,
         )  # fmt: skip
+        known = [at for at in zip(macs, errors, strict=True) if np.isfinite(at[1])]
+        labels.append((*max(known), name, colour))
     ax.set(xscale="log", xlabel="MACs ÷ whole network's (log scale)", ylabel="test error (%)")
     ax.set_xticks(list(levels))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.legend(frameon=False, fontsize=9, ncols=2)
+    edge_labels(ax, labels)
 
 
 def _titles(levels: Sequence[float]) -> list[Column]:
