@@ -41,7 +41,10 @@ from gpnas.search.record import best_trials, describe_search, summarize
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and record.json.")
 _STORAGE = flags.DEFINE_string("storage", None, "URL of a database; SQLite in workdir by default.")
-_NAME = flags.DEFINE_string("name", "search", "Name of the study in the database.")
+_NAME = flags.DEFINE_string(
+    "name", "search", "Name of the study in the database, and in reports; there, by default, the"
+    " strategy's.",
+)  # fmt: skip
 _RESULTS = flags.DEFINE_string("results", None, "Folder of a comparison's records; results/.")
 
 
@@ -77,7 +80,8 @@ def _search() -> None:
     _print(history, front, plan)
     if _WORKDIR.value:
         folder = pathlib.Path(_WORKDIR.value)
-        record = describe_search(settings, _NAME.value) | summarize(history, plan)
+        arm = _NAME.value if _NAME.present else str(settings["strategy"]["name"])
+        record = describe_search(settings, arm) | {"name": _NAME.value} | summarize(history, plan)
         write_json(folder / "record.json", record)  # first: it names the search
         write_json(folder / "history.json", [trial._asdict() for trial in history])
         _draw(kept, front, settings["space"], folder)
@@ -150,8 +154,9 @@ def _check_folder(folder: pathlib.Path, settings: Mapping[str, Any]) -> None:
     if run:
         raise UserError("workdir", str(folder), f"a folder without a training run ({run[0]})")
     if record:
-        if record["arm"] != _NAME.value:
-            raise UserError("name", _NAME.value, f"{record['arm']!r}, of the search in {folder}")
+        name = record.get("name", record["arm"])  # records before November 30 had only the arm
+        if name != _NAME.value:
+            raise UserError("name", _NAME.value, f"{name!r}, of the search in {folder}")
         storage.check_settings_unchanged(record["config"], settings)
     elif others and not (folder / "search.db").exists():
         raise UserError("workdir", str(folder), f"a new folder, or that of a search ({others[0]})")

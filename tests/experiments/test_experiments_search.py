@@ -38,7 +38,9 @@ def test_a_search_on_a_table_of_the_users_own(run, tmp_path):
     storage = f"sqlite:///{tmp_path}/run/search.db"
     assert run(f"--storage={storage}").stdout.startswith("5 evaluations")
     done = run(*mine, "--config.evaluations=9")
-    front = json.loads((tmp_path / "run" / "record.json").read_text())["front"]
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert (record["arm"], record["name"]) == ("nsga2", "search")
+    front = record["front"]
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     assert {tuple(trial["architecture"]) for trial in history} == {
         (str(d), str(w)) for d in (1, 2, 3) for w in (1, 2, 3)
