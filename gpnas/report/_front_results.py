@@ -156,12 +156,32 @@ def front_table(fronts: Sequence[Front]) -> Table:
             f"Means over {len(fronts)} seeds ± half the 95 % interval; widths and files are those"
             f" of seed {fronts[0].record.get('seed')}."
         )
-    if timed:
-        notes.append(
-            f"Milliseconds: the shortest call of the {fronts[0].format} file with one thread, on"
-            " this machine; smaller figures: times faster than the whole network."
-        )
+    notes += _latency_notes(fronts, rows, timed)
     return Table(f"Networks from one run: {title(fronts)}", columns, body, notes)
+
+
+def _latency_notes(
+    fronts: Sequence[Front], rows: Sequence[FrontNetwork], timed: Sequence[int]
+) -> list[str]:
+    """Describes the latencies of the table, and why a small network may be slow."""
+    if not timed:
+        return []
+    notes = [
+        f"Milliseconds: the shortest call of the {fronts[0].format} file with one thread, on this"
+        " machine; smaller figures: times faster than the whole network."
+    ]
+    whole, metric = full_network(fronts), fronts[0].metric
+    found = [row for row in rows if row.series is FOUND]
+    if any(
+        (row.mean(f"ms{batch}", metric) or 0.0) > (whole.mean(f"ms{batch}", metric) or 0.0)
+        for row in found
+        for batch in timed
+    ):
+        notes.append(
+            "Some networks are slower than the whole one. Runtimes compute channels in blocks:"
+            " --config.method.round_to=8 or 16 keeps the widths at multiples."
+        )
+    return notes
 
 
 def _size_columns(relative: str) -> list[Column]:

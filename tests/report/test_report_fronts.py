@@ -49,8 +49,8 @@ def widths():
     return [{"step": s, "units": dict(zip(GROUPS, units, strict=True))} for s, *units in counts]
 
 
-def write(root, record, exported=True):
-    """Writes the folder of a front, as far as a report reads it."""
+def write(root, record, exported=True, ms=0.02):
+    """Writes the folder of a front, as far as a report reads it; `ms`: of its small networks."""
     (root / "main").mkdir(parents=True)
     (root / "front.json").write_text(json.dumps(record))
     run = {"arm": "front", "metrics": {"test_error_last": 9.0}}
@@ -66,7 +66,7 @@ def write(root, record, exported=True):
     if exported:
         lines = {
             folder: [
-                {"batch": batch, "threads": 1, "ms": batch * (0.08 if folder == "main" else 0.02)}
+                {"batch": batch, "threads": 1, "ms": batch * (0.08 if folder == "main" else ms)}
                 for batch in (1, 64)
             ]
             for folder in folders
@@ -107,6 +107,12 @@ def test_the_table_has_what_a_reader_chooses_by(tmp_path):
         "Training the uniform networks, each on its own, took 0.50 times the FLOPs of the dense"
         " run.",
     ]
+
+
+@pytest.mark.parametrize(("ms", "slow"), [(0.02, False), (0.09, True)])
+def test_a_small_network_that_is_slow_is_explained(tmp_path, ms, slow):
+    notes = front_of(write(tmp_path / "front", content(), ms=ms)).table.notes
+    assert any("method.round_to" in note for note in notes) == slow
 
 
 def test_a_front_by_parameters_is_shown_against_parameters(tmp_path):
