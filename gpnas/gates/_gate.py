@@ -37,7 +37,7 @@ class Forward(NamedTuple):
         an interceptor for `flax.linen.intercept_methods`.
       loss: `(params, intercept=None) → (loss, out)`: the task's loss, () float32, and auxiliary
         output, to be returned unchanged.
-      labels: (batch,) int, or None.
+      labels: The targets of the batch, for example (batch,) int classes; None without any.
       mean: Averages a tree over a mapped axis of devices; the identity without one.
     """
 

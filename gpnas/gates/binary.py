@@ -32,12 +32,13 @@ def bernoulli(
 ) -> Gates:
     """Makes binary gates on groups of weights, with a parameter φ per group.
 
-    The loss is the mean cross-entropy with gates drawn for the batch, plus `1/images · Σ(λ ·
+    The loss is that of the task with gates drawn for the batch, plus `1/images · Σ(λ ·
     |group| · π + ½ · decay · sg(π) · ‖w‖²)`. The gradient of the first part with respect to φ is `k
     · [f(1[u > 1 − π]) − f(1[u < π])] · (u − ½)`, one u per group.
 
     Args:
-      penalties: λ per weight, 0 or more: one for all layers, or one per layer.
+      penalties: λ per weight, 0 or more: one for all layers, or one per layer, in the
+        natural order of paths.
       sharpness: k at a step.
       images: Number of training examples.
       decay: Weight decay of weights with an open gate.

@@ -55,11 +55,12 @@ def hard_concrete(
 ) -> Gates:
     """Makes hard concrete gates on groups of weights, with a parameter log α per group.
 
-    The loss is the mean cross-entropy with groups multiplied by gates drawn for the batch, plus
+    The loss is that of the task with groups multiplied by gates drawn for the batch, plus
     `1/images · ΣP(z ≠ 0) · (λ · |group| + ½ · decay · ‖w‖²)`.
 
     Args:
-      penalties: λ per weight, 0 or more: one for all layers, or one per layer.
+      penalties: λ per weight, 0 or more: one for all layers, or one per layer, in the
+        natural order of paths.
       images: Number of training examples.
       decay: ρ, weight decay of weights with a nonzero gate.
       drops: δ in (0, 1), initial probability of a zero gate: one for all layers, or one per layer.

@@ -141,7 +141,7 @@ def variational(
 ) -> Gates:
     """Makes gates of variational dropout, with a parameter log σ² per weight.
 
-    The loss is the mean cross-entropy plus `weight(step)` · ΣKL / `images`, over active weights.
+    The loss is that of the task plus `weight(step)` · ΣKL / `images`, over active weights.
 
     Args:
       weight: Weight of the divergence at a step; 1 is the variational bound.

@@ -1,7 +1,7 @@
 """Groups of weights that share a gate."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -26,9 +26,19 @@ def inputs_and_filters(weights: Leaves) -> dict[str, int]:
     return {path: -2 if w.ndim == 2 else -1 for path, w in weights.items()}
 
 
-def hidden_units(weights: Leaves) -> dict[str, int]:
-    """Groups the incoming weights of each unit, in all layers but the last."""
-    return dict.fromkeys(list(weights)[:-1], -1)
+def hidden_units(output_layers: Collection[str] = ()) -> Grouping:
+    """Returns a grouping of the incoming weights of each unit, in all layers but the output layers.
+
+    Args:
+      output_layers: Paths of their weights (`units.output_layers`); if empty, the last leaf in the
+        natural order of paths.
+    """
+
+    def grouping(weights: Leaves) -> dict[str, int]:
+        outputs = output_layers or list(weights)[-1:]
+        return {path: -1 for path in weights if path not in outputs}
+
+    return grouping
 
 
 def axes_of(grouping: Grouping, weights: Leaves) -> dict[str, int]:

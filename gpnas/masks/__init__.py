@@ -1,6 +1,6 @@
 """Mask transforms: pure functions that decide which parameters are active.
 
-The package imports no other module of gpnas.
+The package imports no other package of gpnas.
 
     >>> import jax, jax.numpy as jnp
     >>> from gpnas import masks as gm

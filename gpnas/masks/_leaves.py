@@ -26,16 +26,29 @@ def is_weight(path: str, leaf: jax.Array) -> bool:
     return jnp.ndim(leaf) >= 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def decay_mask(params: Tree) -> Tree:
+def decay_mask(params: Tree, axes: AxesTable | None = None) -> Tree:
     """Returns which leaves are weights, for `optax.add_decayed_weights(mask=decay_mask)`.
 
     Args:
       params: Parameters.
+      axes: `Axes` by path glob; as for `init_masks`, stacked biases count as biases.
 
     Returns:
       A pytree of the structure of `params`, one bool per leaf: `is_weight`.
     """
-    return jax.tree.map_with_path(lambda path, leaf: is_weight(path_name(path), leaf), params)
+
+    def of_leaf(path: tuple, leaf: jax.Array) -> bool:
+        name = path_name(path)
+        return is_weight(name, _one_layer(name, leaf, axes))
+
+    return jax.tree.map_with_path(of_leaf, params)
+
+
+def _one_layer(path: str, leaf: jax.Array, axes: AxesTable | None) -> Any:
+    """Returns the leaf, or the shape of one of its layers if these are stacked."""
+    batch = batch_axes(path, jnp.ndim(leaf), axes)
+    shape = [n for i, n in enumerate(jnp.shape(leaf)) if i not in batch]
+    return jax.ShapeDtypeStruct(shape, leaf.dtype) if batch else leaf
 
 
 def init_masks(params: Tree, where: Filter = is_weight, axes: AxesTable | None = None) -> Tree:
@@ -69,10 +82,7 @@ def init_masks(params: Tree, where: Filter = is_weight, axes: AxesTable | None =
             )
         if not jnp.ndim(leaf):
             return jnp.ones((), bool)
-        batch = batch_axes(name, leaf.ndim, axes)
-        shape = [n for i, n in enumerate(leaf.shape) if i not in batch]
-        one: Any = jax.ShapeDtypeStruct(shape, leaf.dtype) if batch else leaf
-        return jnp.ones(leaf.shape if matches(name, one) else (), bool)
+        return jnp.ones(leaf.shape if matches(name, _one_layer(name, leaf, axes)) else (), bool)
 
     return jax.tree.map_with_path(leaf_mask, params)
 

@@ -40,7 +40,7 @@ def plasticity(
     drop: scores.Score,
     grow: scores.Score,
     density: Schedule,
-    churn: Schedule = constant(0.0),
+    churn: Schedule | None = None,
     allocation: Allocation = erk(),
     every: int = 100,
     start: int = 1,
@@ -60,13 +60,14 @@ def plasticity(
       grow: Score of inactive weights; the highest are grown.
       density: Target density at a step (of weights, or of cost if the allocation has a budget in
         cost; numbers of weights below are then costs).
-      churn: ρ(step), exchanged fraction of the active weights; see `budget.track_density`.
+      churn: ρ(step), exchanged fraction of the active weights, by default 0; see
+        `budget.track_density`.
       allocation: Splits the target over leaves, or lets them compete (`allocate.global_`).
       every: Steps between mask updates.
       start: First step at which masks may be updated; with 1, the first step uses the masks of
         `init`.
       stop: Step from which masks are no longer updated; None for no end.
-      budget: Numbers of weights to grow and prune; by default `budget.track_density(churn)`.
+      budget: Numbers of weights to grow and prune, instead of `budget.track_density(churn)`.
       select: A structured selection among competing leaves, without costs, that respects k:
         `blocks`, not `n_of_m`; None: exactly the k highest scores.
       seed_score: Score of the initial masks; it must not use gradients, which are not known yet.
@@ -81,13 +82,18 @@ def plasticity(
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If `every` or `window` is below 1, or a density is not in [0, 1] (see
-        `schedule.check_densities`); on init, if a structured selection is used with
-        `allocate.by_total_cost`, or if `seed_score` uses gradients.
+      ValueError: If `every` or `window` is below 1, a density is not in [0, 1] (see
+        `schedule.check_densities`), or both `churn` and `budget` are given; on init, if a
+        structured selection is used with `allocate.by_total_cost`, or if `seed_score` uses
+        gradients.
     """
     check_densities(density)
-    check_schedule("churn", churn)
-    budget = track_density(churn) if budget is None else budget
+    if budget is None:
+        churn = constant(0.0) if churn is None else churn
+        check_schedule("churn", churn)
+        budget = track_density(churn)
+    elif churn is not None:
+        raise ValueError("churn: got a schedule and a budget, allowed: one of them")
     rule = _Rule(drop, grow, allocation, density, budget, select, regrow, lookahead)
     first = seed_allocation or allocation
 

@@ -14,11 +14,12 @@ from gpnas.masks.axes import AxesTable, sides
 _SAME = "same"  # marks entries of an optimizer's state that do not change
 # Folded into the key of the mask transform; the text is kept so that random streams do not change.
 _GROW = zlib.crc32(b"wake")
-#: `(path, mask, grad, key) → array`, initial values of grown entries, of the leaf's shape.
-GrowInit = Callable[[str, jax.Array, jax.Array, jax.Array], jax.Array]
+#: `(path, mask, grad, key) → array`, initial values of grown entries, of the leaf's shape; the key
+#: is None if `transition` got none.
+GrowInit = Callable[[str, jax.Array, jax.Array, jax.Array | None], jax.Array]
 
 
-def grow_at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
+def grow_at_zero(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array | None) -> jax.Array:
     """Initialises grown weights at zero, so that the network's function does not change."""
     del path, mask, key
     return jnp.zeros(grad.shape, grad.dtype)
@@ -32,7 +33,9 @@ def grow_at_fan_in(scale: float = 1.0, axes: AxesTable | None = None) -> GrowIni
       axes: `Axes` by path glob.
     """
 
-    def init(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
+    def init(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array | None) -> jax.Array:
+        if key is None:
+            raise ValueError("key: got None, allowed: a random key, for random initial values")
         at = sides(path, mask.ndim, axes)
         fan_in = jnp.sum(mask, (*at.receptive, *at.ins), jnp.float32, keepdims=True)
         deviation = scale * jnp.sqrt(2.0 / jnp.maximum(fan_in, 1))
@@ -99,9 +102,11 @@ def reinit_grown(
 
     Returns:
       Params of the same structure.
+
+    Raises:
+      ValueError: From a random `init` without a key.
     """
-    key = jax.random.key(0) if key is None else key
-    key = jax.random.fold_in(key, _GROW)
+    own = None if key is None else jax.random.fold_in(key, _GROW)
 
     def value(
         path: tuple, was: jax.Array, now: jax.Array, param: jax.Array, grad: jax.Array
@@ -109,7 +114,8 @@ def reinit_grown(
         if not jnp.ndim(now):
             return param
         name = tree.path_name(path)
-        fresh = init(name, now, grad, tree.keys_for(key, {name: grad})[name]).astype(param.dtype)
+        leaf_key = None if own is None else tree.keys_for(own, {name: grad})[name]
+        fresh = init(name, now, grad, leaf_key).astype(param.dtype)
         return jnp.where(now, jnp.where(was, param, fresh), jnp.zeros((), param.dtype))
 
     return jax.tree.map_with_path(value, old, new, params, params if grads is None else grads)

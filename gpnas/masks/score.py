@@ -9,11 +9,13 @@ the loss by the local quadratic model L(w + δ) ≈ L + gδ + ½Fδ², so that a
 are comparable.
 """
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gpnas.masks import tree
 from gpnas.masks._transform import MaskContext, cond_inplace
@@ -305,7 +307,7 @@ def ema(score: Score, decay: float = 0.9) -> Score:
     """Exponential moving average of a score, updated at the steps at which statistics are.
 
     Args:
-      score: The score to smooth.
+      score: The score to smooth, of weights.
       decay: Decay of the moving average, in [0, 1).
 
     Raises:
@@ -333,13 +335,18 @@ def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
         name an absent leaf.
 
     Raises:
-      ValueError: (on use) If a glob matches no leaf.
+      ValueError: For a cost that is not positive and finite; on use, if a glob matches no leaf.
     """
     globs = tree.globs_of(costs)
+    for path, cost in costs.items():
+        if not np.all((np.asarray(cost) > 0) & np.isfinite(cost)):
+            raise ValueError(f"costs: got {cost} of {path}, allowed: positive finite costs")
+    listed = {path: np.asarray(cost).tolist() for path, cost in costs.items()}
+    digest = zlib.crc32(repr(sorted(listed.items())).encode())
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         values = score.value(kept, ctx)
         tree.check_globs("costs", globs, values)
         return {path: v / tree.lookup(costs, path, 1.0) for path, v in values.items()}
 
-    return score._replace(name=f"{score.name}/cost", value=value)
+    return score._replace(name=f"{score.name}/cost#{digest:08x}", value=value)

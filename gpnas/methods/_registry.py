@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from gpnas import plugins
-from gpnas.errors import UserError, check_choice
+from gpnas.errors import UserError, check_choice, explained
 from gpnas.masks import AxesTable, allocate, select
 from gpnas.methods import (
     acdc,
@@ -204,24 +204,25 @@ def _kind(parameter: inspect.Parameter) -> str | None:
     return next((kind for kind, own in kinds.items() if own in types), None)
 
 
-def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Returns settings whose values are names of functions: `{setting: {name: function}}`."""
-    allocations: dict[str, Any] = {
-        "erk": allocate.erk(axes=axes),
-        "uniform": allocate.uniform(),
-        "global": allocate.global_(),
-        "macs": allocate.by_cost(macs),
-        "global_macs": allocate.by_total_cost(macs),
+def _choices(axes: AxesTable | None, macs: Mapping[str, float]) -> dict[str, dict[str, Callable]]:
+    """Returns settings whose values are names: `{setting: {name: constructor of the value}}`."""
+    allocations: dict[str, Callable] = {
+        "erk": lambda: allocate.erk(axes=axes),
+        "uniform": allocate.uniform,
+        "global": allocate.global_,
+        "macs": lambda: allocate.by_cost(macs),
+        "global_macs": lambda: allocate.by_total_cost(macs),
     }
-    selections: dict[str, Any] = {
-        "exact_top_k": None,  # the default of mask transforms
-        "2:4": select.n_of_m(2, 4, axes),
-        "1:4": select.n_of_m(1, 4, axes),
-        "4x4": select.blocks((4, 4), axes),
+    selections: dict[str, Callable] = {
+        "exact_top_k": lambda: None,  # the default of mask transforms
+        "2:4": lambda: select.n_of_m(2, 4, axes),
+        "1:4": lambda: select.n_of_m(1, 4, axes),
+        "4x4": lambda: select.blocks((4, 4), axes),
     }
     return {"allocation": allocations, "select": selections}
 
 
-def _choice(field: str, value: Any, choices: Mapping[str, Any]) -> Any:
+def _choice(field: str, value: Any, choices: Mapping[str, Callable]) -> Any:
     check_choice(field, value, choices)
-    return choices[value]
+    with explained(field, value, "an allocation that the costs of the layers permit", ValueError):
+        return choices[value]()

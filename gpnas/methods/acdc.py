@@ -1,6 +1,7 @@
 """AC/DC: alternating compressed and decompressed training."""
 
 from gpnas._settings import Count, Density, Fraction
+from gpnas.errors import UserError
 from gpnas.masks import allocate, schedule
 from gpnas.methods._method import Method, magnitude_at_jumps, step_at
 
@@ -24,10 +25,17 @@ def acdc(
       phases: Sparse phases before the last, each followed by a dense phase of equal length.
       allocation: `global_`, as in the paper.
 
+    Raises:
+      UserError: If a phase has no step.
+
     References:
       Peste et al. 2021 (arXiv:2106.12379), algorithm 1.
     """
     start, stop = step_at(warmup_at, total_steps), step_at(stop_at, total_steps)
-    length = max((stop - start) // (2 * phases), 1)
+    length = (stop - start) // (2 * phases)
+    if length < 1:
+        most = (stop - start) // 2
+        allowed = f"at most {most}, for phases of a step or more between warmup_at and stop_at"
+        raise UserError("method.phases", phases, allowed)
     curve = schedule.alternating(density, start, start + 2 * phases * length, length, length)
     return magnitude_at_jumps(curve, allocation)

@@ -22,7 +22,7 @@ from gpnas.units import (
     UnitGroups,
     cost_budget,
     fewest_units,
-    groups_in_collection,
+    groups_in_params,
     relative_costs,
 )
 
@@ -147,7 +147,7 @@ def _read_table(path: str, cost: str) -> LatencyTable | None:
 
 def with_costs(groups: UnitGroups, costs: CostModel) -> UnitGroups:
     """Restricts groups to the parameters and to those with a cost."""
-    own = groups_in_collection(groups).groups
+    own = groups_in_params(groups).groups
     return UnitGroups(tuple(g for g in own if g.name in costs.sizes), ())
 
 

@@ -11,7 +11,7 @@ from gpnas._settings import Count, Decay, Density, Fraction, Multiple, NonNegati
 from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedule, score
 from gpnas.methods._method import Hooks, Method, forecast_developmental
 from gpnas.methods._units import by_gain, unit_method
-from gpnas.units import UnitGroups, groups_in_collection, is_block
+from gpnas.units import UnitGroups, groups_in_params, is_block
 
 
 def development_units(
@@ -66,7 +66,7 @@ def development_units(
     """
     stop = round(stop_at * total_steps)
     overshoot = _overshoot(round(peak_at * total_steps), stop)
-    own = groups_in_collection(groups)
+    own = groups_in_params(groups)
     share = _shares(sizes, (density, peak), (block_density, block_peak))
     transform = plasticity(
         drop=score.magnitude(),  # `on_units` replaces params and grads by the scores of units

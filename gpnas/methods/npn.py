@@ -1,6 +1,7 @@
 """Neural plasticity networks (NPN): sparsification or expansion by binary gates."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -30,7 +31,8 @@ def npn_sparsify(
     Args:
       total_steps: Length of the run.
       images: Number of training examples.
-      penalties: λ per weight, 0 or more: one for all layers, or one per layer.
+      penalties: λ per weight, 0 or more: one for all layers, or one per layer, in the
+        natural order of paths.
       decay: Weight decay of weights with an open gate, in [0, 1).
       sharpness: k while gates are trained; before and after, gates are fixed.
       start_at, stop_at: Start and end of the training of gates, as fractions of the run.
@@ -59,6 +61,7 @@ def npn_expand(
     start_at: Fraction = 0.2,
     stop_at: Fraction = 0.7,
     every: Count,
+    output_layers: Collection[str] = (),
 ) -> Method:
     """Starts with a few hidden units per layer and grows units by the validation loss.
 
@@ -69,20 +72,21 @@ def npn_expand(
       total_steps, images, penalties, decay, start_at, stop_at, every: As for `npn_sparsify`.
       first_units: Initial units of each hidden layer.
       sharpness: k while gates are trained.
+      output_layers: Paths of the output layers' weights, which have no gates
+        (`units.output_layers`); if empty, the last leaf in the natural order of paths.
 
     References:
       Li & Ji 2021 (arXiv:1908.08118), section 3.3.
     """
+    grouping = groups.hidden_units(output_layers)
     start, stop = round(start_at * total_steps), round(stop_at * total_steps)
     learn = schedule.within(start, stop)
     gates = binary.bernoulli(
         penalties, stages(sharpness, learn), images,
-        decay=decay, first=first_units, grouping=groups.hidden_units, learn=learn,
+        decay=decay, first=first_units, grouping=grouping, learn=learn,
     )  # fmt: skip
     transform = chain(
-        masks_from_gates(
-            binary.nonzero_at_test(groups.hidden_units), every=every, last=total_steps - 1
-        ),
+        masks_from_gates(binary.nonzero_at_test(grouping), every=every, last=total_steps - 1),
         stateful_identity(
             lambda *_: {"loss": jnp.float32(jnp.inf), "awake": jnp.int32(first_units)}
         ),

@@ -5,7 +5,7 @@ from typing import Any
 from gpnas.masks import MaskTransform, schedule
 from gpnas.methods._method import Forecast, Method
 from gpnas.methods._units import unit_method
-from gpnas.units import UnitGroups, groups_in_collection, is_block, on_units
+from gpnas.units import UnitGroups, groups_in_params, is_block, on_units
 from gpnas.units import score as unit_score
 
 
@@ -19,7 +19,7 @@ def static_units(*, groups: UnitGroups, params: Any) -> Method:
       groups: Unit groups of the network.
       params: Its parameters, or their shapes.
     """
-    found = groups_in_collection(groups).groups
+    found = groups_in_params(groups).groups
     own = UnitGroups(tuple(g for g in found if not is_block(g.name)), ())
     as_given = MaskTransform(
         lambda masks, magnitudes, key: ({n: x > 0 for n, x in magnitudes.items()}, ()),

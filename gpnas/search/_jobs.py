@@ -28,7 +28,7 @@ class Recipe(NamedTuple):
         parent's; only new or changed parameters are trained in them.
       inherit: Whether children inherit their parents' weights.
       replicas: Number of networks per candidate with different seeds, trained together; its error
-        is their mean.
+        is their mean. Inherited and promoted weights are those of the first one, for all replicas.
       batch_size: Images per step.
       learning_rate: Initial learning rate of SGD; cosine decay to zero.
       momentum: Momentum of SGD, in [0, 1).

@@ -28,7 +28,7 @@ from gpnas.train._program import Program, initial_state, make_program
 from gpnas.train._rebuild import Rebuild, check_rebuilt, find_rebuild, with_structure_of
 from gpnas.train._state import TrainState
 from gpnas.units import (
-    groups_in_collection,
+    groups_in_params,
     is_block,
     outgoing_masks,
     resize,
@@ -244,7 +244,7 @@ def _make_initialize(plan: Plan) -> Callable[[TrainState], TrainState]:
     No output depends on these units. The function is called after each chunk of steps, so its
     programs are compiled once.
     """
-    groups, draw = groups_in_collection(plan.groups), jit_once(plan.task.init)
+    groups, draw = groups_in_params(plan.groups), jit_once(plan.task.init)
 
     @jit_once
     def have_weights(params: Any) -> dict[str, jax.Array]:

@@ -1,5 +1,6 @@
 """The optimizer of a run, from its config."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 from gpnas import plugins
 from gpnas.errors import UserError, brief
-from gpnas.masks import decay_mask
+from gpnas.masks import AxesTable, decay_mask
 from gpnas.train._config import base
 
 _MASKS = ("mask", "weight_decay_mask")  # names in optax of the weight decay's mask
@@ -20,7 +21,10 @@ _GIVEN = ("learning_rate", "weight_decay", *_MASKS)  # set by other fields, or b
 
 
 def build_optimizer(
-    config: ConfigDict, total_steps: int, section: str = "optimizer"
+    config: ConfigDict,
+    total_steps: int,
+    axes: AxesTable | None = None,
+    section: str = "optimizer",
 ) -> optax.GradientTransformation:
     """Builds an optimizer with learning-rate schedule, weight decay and gradient clipping.
 
@@ -37,6 +41,7 @@ def build_optimizer(
     Args:
       config: The `optimizer` section.
       total_steps: Length of the run.
+      axes: `Axes` by path glob: biases of stacked layers are not decayed.
       section: Name of the section in error messages.
 
     Raises:
@@ -54,14 +59,15 @@ def build_optimizer(
         if name not in known or name in _GIVEN:
             own = ", ".join(n for n in known if n not in _GIVEN)
             raise UserError(f"{section}.arguments.{name}", value, f"one of {own}")
+    decayed = functools.partial(decay_mask, axes=axes)
     parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
-    filters = {name: decay_mask for name in _MASKS if name in known}
+    filters = {name: decayed for name in _MASKS if name in known}
     if "weight_decay" in known and filters:
         arguments |= {"weight_decay": config.weight_decay} | filters
     elif config.weight_decay:
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask=decay_mask))
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
     rate = _learning_rate(config, total_steps, section)
     try:
         own = function(rate, **arguments)
@@ -141,7 +147,7 @@ def build_gate_optimizer(config: ConfigDict, total_steps: int) -> optax.Gradient
         return build_optimizer(section, total_steps)
     section.update(own, schedule="constant", warmup_at=0.0, decay_at=0.0)
     section.arguments = ConfigDict()
-    return build_optimizer(section, total_steps, "gates")
+    return build_optimizer(section, total_steps, section="gates")
 
 
 def learning_rate(

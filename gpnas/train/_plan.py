@@ -153,7 +153,7 @@ def make_plan(
     )
     _patience.check_patience(config, method, steps_per_epoch)
     schedule_steps = total_steps // method.trainings
-    tx = method.optimizer(build_optimizer(config.optimizer, schedule_steps))
+    tx = method.optimizer(build_optimizer(config.optimizer, schedule_steps, network.axes))
     if config.optimizer.ema:
         tx = optax.chain(optax.with_extra_args_support(tx), params_ema(config.optimizer.ema))
     _check_averages(config, method, tx, network.variables["params"])

@@ -31,7 +31,7 @@ from gpnas.units._groups import (
     weight_masks,
 )
 from gpnas.units._layer_summaries import LayerSummary, layer_summaries
-from gpnas.units._on_units import UnitsState, groups_in_collection, on_units, outgoing_masks
+from gpnas.units._on_units import UnitsState, groups_in_params, on_units, outgoing_masks
 from gpnas.units._resize import resize
 from gpnas.units._skip_gradients import skip_gradients
 from gpnas.units._verify import relative_difference, verify
@@ -58,7 +58,7 @@ __all__ = [
     "KINDS", "Cost", "CostModel", "Costs", "LatencyTable", "LayerSummary", "Macs", "Member",
     "Refusal", "TimedLayer", "UnitGroup", "UnitGroups", "UnitMasks", "UnitsState", "active_units",
     "compact", "cost_budget", "cost_model", "discover", "fewest_units", "fold_constants",
-    "full_masks", "groups_in_collection", "grow", "is_block", "layer_summaries",
+    "full_masks", "groups_in_params", "grow", "is_block", "layer_summaries",
     "macs", "measure_layers", "network_cost", "on_units", "outgoing_masks", "output_layers",
     "relative_costs", "relative_difference", "resize", "score", "skip_gradients", "total_cost",
     "total_latency", "training_macs", "unit_cost", "unit_latency", "verify", "weight_masks",

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from gpnas.masks import MaskContext, MaskTransform, between, cond_inplace, every, schedule
+from gpnas.masks import MaskContext, MaskTransform, between, every, schedule
+from gpnas.masks.finite import Skips, cond_finite, no_skips
 from gpnas.units._blocks import is_block
 from gpnas.units._groups import split_by_group
 from gpnas.units.cost import (
@@ -119,6 +120,8 @@ def cost_budget(
     cost of a unit depends on the others. The total exceeds the budget only if all groups have the
     fewest units, and falls short of it by less than the cost of any pruned unit.
 
+    A mask update at a step with non-finite gradients is deferred (`gpnas.masks.finite`).
+
     With `round_to`, units of a group are grown and pruned together, up to the next multiple; their
     scores and costs are added.
 
@@ -137,17 +140,17 @@ def cost_budget(
     _check_least(cost.sizes, least, round_to)
     knapsack_of = functools.partial(_knapsack, cost, least, round_to)
 
-    def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, tuple[()]]:
+    def init_fn(masks: Units, params: Units, key: jax.Array) -> tuple[Units, Skips]:
         del params
-        return _uniform(knapsack_of(masks), budget(jnp.int32(0)), key), ()
+        return _uniform(knapsack_of(masks), budget(jnp.int32(0)), key), no_skips()
 
-    def update_fn(masks: Units, state: tuple[()], ctx: MaskContext) -> tuple[Units, tuple[()]]:
+    def update_fn(masks: Units, state: Skips, ctx: MaskContext) -> tuple[Units, Skips]:
         def at_update(active: Units) -> Units:
             limit = budget(ctx.step)
             low = jnp.minimum(limit, cost.total(active)) * (1 - exchange(ctx.step))
             return _exchange(knapsack_of(active), active, ctx, low, limit)
 
-        return cond_inplace(ctx.may_update, at_update, masks), state
+        return cond_finite(ctx.may_update, at_update, masks, state, ctx.grads)
 
     transform = MaskTransform(init_fn, update_fn, may_observe=schedule.never)
     return every(between(transform, 1, stop), every_steps)

@@ -53,7 +53,7 @@ def on_units(
 
     Args:
       transform: The inner transform.
-      groups: Units of the params (`groups_in_collection`), none of which is summed over.
+      groups: Units of the params (`groups_in_params`), none of which is summed over.
       drop: A score of active units (`gpnas.units.score`), at least 0. It receives outgoing weights
         only.
       grow: A score of inactive units, at least 0, likewise.
@@ -131,17 +131,16 @@ def outgoing_masks(groups: UnitGroups, unit_masks: Mapping[str, jax.Array], para
     return weight_masks(UnitGroups(outgoing, ()), unit_masks, params)
 
 
-def groups_in_collection(groups: UnitGroups, collection: str = "params") -> UnitGroups:
-    """Restricts groups to one collection of the variables and omits those that are summed over.
+def groups_in_params(groups: UnitGroups) -> UnitGroups:
+    """Restricts groups to the collection "params" and omits those that are summed over.
 
     Args:
       groups: Groups found by `discover` in all variables of a Flax module.
-      collection: Name of the collection.
 
     Returns:
       Groups of the same names, with paths inside the collection.
     """
-    within = f"{collection}/"
+    within = "params/"
 
     def own(group: UnitGroup) -> UnitGroup:
         members = (m for m in group.members if m.path.startswith(within))

@@ -121,7 +121,7 @@ def _run(
     for op in graph.ops:
         results = op.as_traced(*(found[x.id] for x in op.ins))
         for value, x in zip(op.outs, results, strict=True):
-            found[value.id] = x + added[value.id] if value.id in added else x
+            found[value.id] = x + added[value.id].astype(x.dtype) if value.id in added else x
     return [found[x.id] for x in graph.outs], found
 
 
@@ -215,5 +215,5 @@ def _consumer_gradient(
     shape = list(consumer.op.ins[consumer.kernel].shape)
     shape[consumer.member.axis] = wide.shape[_output_axis(producer)]
     _, pull = jax.vjp(lambda kernel: consumer.apply(x, kernel), jnp.zeros(shape, x.dtype))
-    rows = jnp.moveaxis(pull(slope)[0], consumer.member.axis, 0)
+    rows = jnp.moveaxis(pull(slope.astype(x.dtype))[0], consumer.member.axis, 0)
     return rows.reshape(len(rows), -1).astype(jnp.float32)

@@ -212,11 +212,11 @@ def test_gates_that_do_not_learn_need_no_second_pass(batch):
 def test_the_first_units_are_in_use():
     params = {f"Dense_{i}": {"kernel": normal(i, 4, 4)} for i in range(3)}
     masks = init_masks(params)
-    method = gates_of(7.0, first=3, grouping=groups.hidden_units)
+    method = gates_of(7.0, first=3, grouping=groups.hidden_units())
     gates = method.init(masks, params, KEY)
     assert list(gates) == ["Dense_0/kernel", "Dense_1/kernel"]
     network = method.network(params, gates, masks, jnp.int32(0))
-    living = binary.nonzero_at_test(groups.hidden_units)(masked_leaves(masks, params), gates)
+    living = binary.nonzero_at_test(groups.hidden_units())(masked_leaves(masks, params), gates)
     for path, kernel in masked_leaves(masks, network).items():
         before = masked_leaves(masks, params)[path]
         if path in gates:
@@ -250,7 +250,7 @@ def test_a_price_for_each_layer_also_where_the_last_has_no_gate():
     ctx = GateContext(jnp.int32(0), masks, KEY)
 
     def loss(*penalties):
-        method = gates_of(1.0, penalties=penalties, grouping=groups.hidden_units)
+        method = gates_of(1.0, penalties=penalties, grouping=groups.hidden_units())
         return float(method.loss(NOTHING, params, method.init(masks, params, KEY), ctx)[0])
 
     pi = 1 / (1 + np.exp(-3 / 7))

@@ -179,7 +179,9 @@ def test_groups_are_input_units_and_filters():
 
 def test_groups_of_hidden_units():
     weights = {f"Dense_{i}/kernel": normal(i, 3, 4) for i in range(3)}
-    assert groups.hidden_units(weights) == {"Dense_0/kernel": -1, "Dense_1/kernel": -1}
+    first, second, third = weights
+    assert groups.hidden_units()(weights) == {first: -1, second: -1}
+    assert groups.hidden_units([first])(weights) == {second: -1, third: -1}
 
 
 def test_shut_gates_close_whole_groups():

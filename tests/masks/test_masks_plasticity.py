@@ -288,6 +288,8 @@ def test_bad_settings_are_refused():
     by_cost = allocate.by_total_cost({"l0": 2.0})
     with pytest.raises(ValueError, match="select: got n_of_m"):
         rule(allocation=by_cost, select=select.n_of_m(2, 4)).init(init_masks(PARAMS), PARAMS, KEY)
+    with pytest.raises(ValueError, match="^churn: got a schedule and a budget"):
+        rule(churn=schedule.constant(0.1), budget=budget.track_density(schedule.constant(0.2)))
     for window in (0, -3):  # statistics would never change
         with pytest.raises(ValueError, match=f"^window: got {window}, allowed: 1 or more steps"):
             rule(grow=score.momentum(), window=window)

@@ -176,12 +176,19 @@ def test_per_cost():
     close(got, {"a": abs(PARAMS["a"]) / 4, "b": abs(PARAMS["b"])})
 
 
+@pytest.mark.parametrize("cost", [0.0, -1.0, np.inf, np.float32([1, 0, 2])])
+def test_costs_are_positive(cost):
+    with pytest.raises(ValueError, match="^costs: got .* of a, allowed: positive finite costs"):
+        score.per_cost(score.magnitude(), {"a": cost})
+
+
 def test_names_tell_scores_apart():
     judges = [
         score.magnitude(), score.gradient(), score.taylor(), score.random(), score.momentum(0.9),
         score.momentum(0.5), score.fisher(0.9, 1), score.fisher(0.9, 2), score.removal_cost(),
         score.growth_gain(), score.growth_gain(0.5), score.ema(score.taylor()),
         score.ema(score.taylor(), 0.5), score.per_cost(score.taylor(), {}),
+        score.per_cost(score.taylor(), {"a": 2.0}), score.per_cost(score.taylor(), {"a": 3.0}),
     ]  # fmt: skip
     assert len({judge.name for judge in judges}) == len(judges)
 

@@ -91,6 +91,12 @@ def test_first_values_do_not_follow_the_lots_that_chose_the_woken():
     assert abs(woken.mean()) < 4 * woken.std() / np.sqrt(woken.size)
 
 
+def test_random_first_values_need_a_key():
+    tx = optax.sgd(0.1)
+    with pytest.raises(ValueError, match="^key: got None, allowed: a random key"):
+        transition(tx, OLD, NEW, PARAMS, tx.init(PARAMS), init=grow_at_fan_in())
+
+
 def test_nan_weights_do_not_survive_their_drop():
     tx = optax.sgd(0.1)
     bad = {**PARAMS, "w": jnp.full((4, 3), jnp.nan)}

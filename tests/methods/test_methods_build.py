@@ -5,9 +5,12 @@ import sys
 import types
 from typing import Annotated
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from gpnas.errors import UserError
+from gpnas.masks import init_masks, masked_leaves
 from gpnas.masks.allocate import Allocation
 from gpnas.methods import METHODS, In, Method, build, find_method, step_at
 
@@ -89,6 +92,7 @@ def test_a_method_of_ones_own_that_is_none(name, said):
         ("stop_at", {"name": "gmp", "density": 0.1, "stop_at": 1.2}),
         ("start_at", {"name": "gmp", "density": 0.1, "start_at": 0.8}),
         ("warmup_at", {"name": "acdc", "density": 0.1, "warmup_at": 0.8}),
+        ("phases", {"name": "acdc", "density": 0.1, "warmup_at": 0.7, "phases": 26}),
         ("extra", {"name": "topkast", "density": 0.95}),
         ("drop", {"name": "development", "density": 0.1, "peak": 2.0, "drop": "size"}),
         ("peak", {"name": "development", "density": 0.1}),
@@ -104,6 +108,27 @@ def test_mistakes_are_reported_by_field(field, settings):
     with pytest.raises(UserError) as error:
         made(**settings)
     assert str(error.value).startswith(f"method.{field}: got ") and "\n" not in str(error.value)
+
+
+def test_only_an_allocation_by_cost_needs_positive_costs():
+    costs = {"Dense_0/kernel": 0.0, "Dense_1/kernel": 1.0}
+    run = {"total_steps": 1000, "batch_size": 32, "shapes": SHAPES, "macs": costs}
+    settings = {"name": "rigl", "density": 0.1}
+    assert isinstance(build(settings, **run), Method)
+    with pytest.raises(UserError, match="^method.allocation: got 'macs'.*positive finite costs"):
+        build(settings | {"allocation": "macs"}, **run)
+
+
+def test_gates_of_npn_expand_are_on_hidden_layers_by_the_given_outputs():
+    params = {name: {"kernel": jnp.ones((6, 6))} for name in ("classifier", "hidden", "second")}
+    masks = init_masks(params)
+    shapes = {p: x.shape for p, x in masked_leaves(masks, params).items()}
+    method = build(
+        {"name": "npn_expand", "every": 10}, total_steps=1000, batch_size=32, shapes=shapes,
+        output_layers=["classifier/kernel"],
+    )  # fmt: skip
+    gates = method.gates.init(masks, params, jax.random.key(0))
+    assert set(gates) == {"hidden/kernel", "second/kernel"}
 
 
 def test_moments_are_steps_of_the_run():

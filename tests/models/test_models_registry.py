@@ -63,7 +63,7 @@ def test_a_missing_block_is_a_silent_one(name, count):
     whole = {group.name: np.ones(1, bool) for group in groups.groups}
     for group in groups.groups[::5]:
         masks = whole | {group.name: np.zeros(1, bool)}
-        in_params = units.groups_in_collection(groups)
+        in_params = units.groups_in_params(groups)
         silent = gm.apply(
             units.outgoing_masks(in_params, masks, variables["params"]), variables["params"]
         )

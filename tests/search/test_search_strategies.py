@@ -153,6 +153,18 @@ def test_lemonade_prefers_where_the_front_is_thin():
     assert share(True) > 3 * share(False)
 
 
+def test_lemonade_takes_costs_that_depend_on_each_other():
+    def twice(architecture):
+        params = size(architecture)["size"]
+        return {"params": params, "macs": 2 * params}
+
+    space = choices([["a", "b", "c", "d"]] * 4, cost=twice)
+    names = ("error", "params", "macs")
+    propose = STRATEGIES["lemonade"](space, names)
+    trials = search(propose, lambda t: error(t) | twice(t.architecture), 60, seed=0)
+    assert len(trials) == 60
+
+
 def test_bulk_and_cut_enlarges_members_of_two_fronts_and_then_cuts_them():
     trials = search(strategy("bulk_and_cut"), error, 60, seed=0)
     made = [trial for trial in trials[10:] if trial.parent is not None]

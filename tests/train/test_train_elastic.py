@@ -153,7 +153,7 @@ def test_a_dormant_unit_changes_nothing_and_its_gain_is_seen(recipe, digits):
 
     living = apply(state.masks, state.params)
     assert loss(living) == pytest.approx(float(loss(state.params)), abs=1e-6)
-    groups = units.groups_in_collection(made.groups)
+    groups = units.groups_in_params(made.groups)
     slopes = units.score.sum_per_unit(groups, jax.tree.map(jnp.abs, jax.grad(loss)(state.params)),
                                 "outgoing")  # fmt: skip
     for name, alive in state.mask_state.units.items():

@@ -232,9 +232,9 @@ def test_a_loss_that_is_not_finite(dense, digits, tmp_path, monkeypatch):
     """The last step before a checkpoint blows up: the checkpoint before it must stay."""
     build = _plan.build_optimizer
 
-    def late(config, steps):
+    def late(config, steps, axes):
         blow = optax.scale_by_schedule(lambda step: jnp.where(step < 39, 1.0, jnp.inf))
-        return optax.chain(build(config, steps), blow)
+        return optax.chain(build(config, steps, axes), blow)
 
     whole = train(dense, tmp_path / "whole", digits)
     with monkeypatch.context() as patch:

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from gpnas.errors import UserError
+from gpnas.masks import Axes
 from gpnas.train import base
 from gpnas.train._optimizer import build_gate_optimizer, build_optimizer, learning_rate
 
@@ -38,6 +39,16 @@ def test_decay_spares_biases(name):
         assert not np.any(np.array(with_decay[part]))
     without = first_update(section(name), zero)
     assert not any(np.any(np.array(leaf)) for leaf in jax.tree.leaves(without))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_decay_spares_biases_of_stacked_layers(name):
+    params = {"layers": {"kernel": jnp.ones((3, 4, 2)), "bias": jnp.ones((3, 2))}}
+    axes = {"layers/*": Axes(batch_axis=0)}
+    tx = build_optimizer(section(name, weight_decay=0.1), 100, axes)
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates = tx.update(zero, tx.init(params), params)[0]["layers"]
+    assert (updates["kernel"] < 0).all() and not updates["bias"].any()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpnas import models, units
-from gpnas.masks import MaskContext, schedule
+from gpnas.masks import MaskContext, finite, schedule
 
 MODULE = models.ConvNet(num_classes=3, widths=(4, 6, 8, 10))
 IMAGES = jnp.ones((1, 8, 8, 1))
@@ -134,7 +134,8 @@ def test_units_are_found_by_name_in_dicts_of_any_order(reordered):
         drop, gain = of("scores", scores(0)), of("gains", scores(1))
         ctx = MaskContext(jnp.int32(1), drop, gain, KEY)  # arguments of jit would be sorted
         half = updated(0.5, all_active())[0]
-        return jax.jit(lambda: transform.update(of("masks", half), (), ctx)[0])()
+        state = transform.init(half, drop, KEY)[1]
+        return jax.jit(lambda: transform.update(of("masks", half), state, ctx)[0])()
 
     jax.tree.map(np.testing.assert_array_equal, after(of), after(lambda part, values: values))
 
@@ -194,9 +195,26 @@ def test_no_nan_is_chosen():
     bad = {n: jnp.full(k, jnp.nan) for n, k in MODEL.sizes.items()}
     masks = all_active()
     init = transform.init(masks, bad, KEY)[1]
-    ctx = MaskContext(jnp.int32(1), bad, bad, KEY)
+    ctx = MaskContext(jnp.int32(1), bad, scores(0), KEY)
     kept = jax.jit(transform.update)(masks, init, ctx)[0]
     assert all(bool(m.all()) for m in kept.values())
+
+
+def test_a_mask_update_waits_for_finite_gradients():
+    rising = schedule.linear(0.3, 0.9, 0, 10)
+    transform = units.cost_budget(
+        units.relative_costs(MODEL), rising, least=LEAST, every_steps=5, stop=8
+    )
+    update = jax.jit(transform.update)
+    bad = {n: jnp.full(k, jnp.nan) for n, k in MODEL.sizes.items()}
+    masks, state = transform.init(all_active(), scores(0), KEY)
+    counts = [sum(int(m.sum()) for m in masks.values())]
+    for step in range(1, 8):
+        gains = bad if step in (5, 6) else scores(1)
+        masks, state = update(masks, state, MaskContext(jnp.int32(step), scores(0), gains, KEY))
+        counts.append(sum(int(m.sum()) for m in masks.values()))
+        assert bool(finite.pending(state)) == (step in (5, 6))
+    assert len(set(counts[:7])) == 1 and counts[7] > counts[6]
 
 
 def test_masks_of_smaller_arrays_cost_what_they_cost_in_the_whole():

@@ -16,7 +16,7 @@ MODULE = models.LeNet300(num_classes=3, widths=(10, 6))
 IMAGES = jnp.ones((2, 2, 2, 1))
 VARIABLES = MODULE.init(jax.random.key(0), IMAGES)
 PARAMS = VARIABLES["params"]
-GROUPS = units.groups_in_collection(units.discover(MODULE.apply, VARIABLES, IMAGES))
+GROUPS = units.groups_in_params(units.discover(MODULE.apply, VARIABLES, IMAGES))
 FIRST = "params/Dense_0/kernel:1"
 
 
@@ -88,7 +88,7 @@ def test_statistics_are_kept_in_the_window_only():
 def test_what_something_sums_over_is_left_alone():
     summed = GROUPS.groups[0]._replace(summed="reduce_sum")
     variables = units.UnitGroups((summed._replace(members=()), GROUPS.groups[1]), ())
-    assert [g.name for g in units.groups_in_collection(variables).groups] == [GROUPS.groups[1].name]
+    assert [g.name for g in units.groups_in_params(variables).groups] == [GROUPS.groups[1].name]
 
 
 @pytest.mark.slow

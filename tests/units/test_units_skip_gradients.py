@@ -107,6 +107,26 @@ def test_incoming_weights_get_them_whatever_bends_at_zero_like_the_identity(buil
     assert not side(group, grown, "produces")[4:].any()
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_networks_in_half_precision(dtype):
+    def apply(p, x):
+        return jnp.tanh(x @ p["in"]) @ p["out"] + jnp.ones((), dtype)
+
+    def loss(out):
+        return jnp.sum(out.astype(jnp.float32) ** 2)
+
+    half = {"in": nets.weight(0, 3, 6).astype(dtype), "out": nets.weight(1, 6, 4).astype(dtype)}
+    full = jax.tree.map(lambda x: x.astype(jnp.float32), half)
+    found = []
+    for params in (half, full):
+        x = nets.normal(2, 5, 3).astype(params["in"].dtype)
+        groups = units.discover(apply, params, x)
+        (name,) = (group.name for group in groups.groups)
+        found.append(units.skip_gradients(apply, loss, params, groups, [name], x)[name])
+    assert found[0].dtype == jnp.float32
+    np.testing.assert_allclose(found[0], found[1], rtol=0.1, atol=0.1)
+
+
 def test_a_unit_that_several_layers_read_has_all_their_entries():
     net = nets.NETS["densenet"]()
     groups = units.discover(net.apply, net.variables, *net.inputs)

@@ -32,7 +32,7 @@ def against_gradient(scale: float) -> GrowInit:
       scale: 1 is the magnitude of `grow_at_fan_in()`.
     """
 
-    def init(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array) -> jax.Array:
+    def init(path: str, mask: jax.Array, grad: jax.Array, key: jax.Array | None) -> jax.Array:
         del path, key
         others = tuple(axis for axis in range(grad.ndim) if axis != grad.ndim - 2)
         root = jnp.sqrt(jnp.mean(jnp.square(grad), others, keepdims=True))

@@ -79,7 +79,7 @@ def follow(
       What the run did, and the number of steps between two mask updates.
     """
     plan = make_plan(settings, data)
-    every, groups = plan.durations["every"], units.groups_in_collection(plan.groups)
+    every, groups = plan.durations["every"], units.groups_in_params(plan.groups)
     grow = advancing(make_step(plan.task, plan.method, plan.tx), data, every)
     norms_of = unit_norms(plan, data, groups, examples)
     rows, state = batches(plan, data, settings.seed), initial(plan, plan.method, settings.seed)

@@ -228,7 +228,7 @@ def inherit(
     known = {name: np.arange(size) < kept[name].sum() for name, size in wanted.items()}
     masks = units.weight_masks(new, known, moved)
     begun = jax.tree.map(np.where, masks, moved, fresh)
-    own = units.groups_in_collection(new)
+    own = units.groups_in_params(new)
     params = apply(units.outgoing_masks(own, known, begun["params"]), begun["params"])
 
     def free(path: tuple, leaf: jax.Array) -> jax.Array:

@@ -73,12 +73,11 @@ def _prices(space: Space, architecture: Any, objectives: Sequence[str]) -> list[
 def _rarity(places: list[list[float]], front: list[list[float]], kde: bool) -> np.ndarray:
     """Returns (places,) weights: 1 / density of the front at each place, by a kernel estimate.
 
-    All weights are 1 without `kde`, or if the front has too few points.
+    All weights are 1 without `kde`, or if the front has too few points or linearly dependent costs.
     """
     known_points = np.array(front).T  # (cheap objectives, points)
     cheap, points = known_points.shape if known_points.size else (0, 0)
-    few = points <= cheap or np.ptp(known_points, 1).min() == 0  # too few for a covariance
-    if not kde or few:
+    if not kde or points <= cheap or np.linalg.matrix_rank(np.cov(known_points)) < cheap:
         return np.ones(len(places))
     density = gaussian_kde(known_points)(np.array(places).T)
     return 1 / np.maximum(density, 1e-3 * density.max())
