@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -24,6 +25,7 @@ from gpnas.masks import tree
 from gpnas.train import _placement, _processes
 
 _OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
+_LONGEST_S = 10.0  # wait for a thread of a failed save
 _METADATA = "_CHECKPOINT_METADATA"  # in each folder that Orbax has finished
 _STEP = re.compile("[0-9]+")
 _OURS = re.compile(  # beside steps: all names that a save writes
@@ -95,12 +97,18 @@ def save(
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keeps Orbax's threads from logging errors that `save` raises."""
+    """Keeps Orbax's threads from logging errors that `save` raises, and waits for their end.
+
+    If one of them fails, Orbax raises its error while others still write to the folder.
+    """
     before = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:
         yield
     finally:
+        for thread in threading.enumerate():
+            if type(thread).__module__.startswith("orbax."):
+                thread.join(_LONGEST_S)
         logging.set_verbosity(before)
 
 

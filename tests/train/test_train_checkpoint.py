@@ -1,13 +1,17 @@
 """Checkpoints: whole or not at all, and never silently another."""
 
+import errno
 import os
 import shutil
+import threading
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+from absl import logging as absl_logging
 
 from gpnas.errors import UserError
 from gpnas.train import _checkpoint, _loop, load_run, make_plan, train
@@ -153,6 +157,27 @@ def test_a_checkpoint_that_does_not_fit_leaves_those_before(tmp_path, monkeypatc
         _checkpoint.save(tmp_path, 2, tree)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert _checkpoint.restore(tmp_path, tree)[0] == 1
+
+
+def test_a_failed_save_waits_for_threads_that_still_write(folder, tmp_path, monkeypatch):
+    """Orbax raises the error of one thread while others write to the folder that is removed."""
+    seen = []
+
+    class Writer(threading.Thread):
+        def run(self):
+            time.sleep(0.3)
+            seen.append((absl_logging.get_verbosity(), (folder / "30").exists()))
+
+    def save(*args, **kwargs):
+        Writer().start()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Writer, "__module__", "orbax.checkpoint")
+    monkeypatch.setattr(ocp.CheckpointManager, "save", save)
+    before = absl_logging.get_verbosity()
+    with pytest.raises(OSError, match="No space left"):
+        _checkpoint.save(folder, 40, tree(40))
+    assert seen == [(absl_logging.FATAL, True)] and absl_logging.get_verbosity() == before
 
 
 @pytest.mark.slow
