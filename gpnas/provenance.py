@@ -40,7 +40,8 @@ def _git_revision() -> str | None:
     here = pathlib.Path(gpnas.__file__).parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here), *arguments]
+        # A status that is cut off, as on a full disk, must not leave a lock in the repository.
+        command = ["git", "--no-optional-locks", "-C", str(here), *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
