@@ -79,9 +79,14 @@ def epoch_steps(context: Context) -> int:
     return len(context.data.train) // int(context.config.front.train.batch_size)
 
 
+def step_flops(macs: float, batch_size: int) -> float:
+    """Returns the FLOPs of a training step (forward and backward) of a network with given MACs."""
+    return 6 * macs * batch_size
+
+
 def train_flops(context: Context, macs: float, steps: float) -> float:
-    """Returns the FLOPs of training steps (forward and backward) of a network with given MACs."""
-    return 6 * macs * context.config.front.train.batch_size * steps
+    """Returns the FLOPs of training steps of a network with given MACs."""
+    return step_flops(macs, context.config.front.train.batch_size) * steps
 
 
 def train_scratch(

@@ -10,12 +10,14 @@ from experiments.studies.front_rivals.networks import (
     Context,
     epoch_steps,
     folder,
+    step_flops,
     train_flops,
     train_scratch,
 )
 from experiments.studies.front_rivals.space import Widths
-from gpnas.search import History, evaluated, storage, value
+from gpnas.search import History, Proposal, Propose, Space, evaluated, storage, value
 from gpnas.search.build import build_search
+from gpnas.search.strategies import bulk_and_cut
 from gpnas.search.training import total_steps
 
 BULK_AND_CUT = "BULK & CUT"
@@ -23,7 +25,7 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "random search": {"name": "random"},
     "NSGA-II": {"name": "nsga2", "population": 6},
     "LEMONADE": {"name": "lemonade", "first": 6},
-    BULK_AND_CUT: {"name": "bulk_and_cut"},
+    BULK_AND_CUT: {"name": f"{__name__}:bulk_and_cut_by_flops"},
     "ASHA": {"name": "asha", "reduction": 4},
     "LaNAS": {"name": "lanas", "height": 3, "first": 6, "batch": 4},
 }
@@ -32,11 +34,30 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
 SINGLE = ("ASHA", "LaNAS")
 #: Searches whose children inherit weights and are trained for fewer epochs.
 INHERITING = ("LEMONADE", BULK_AND_CUT)
-# Parts of BULK & CUT, as fractions of the children of mean cost that its budget pays for; the paper
-# has them as fractions of the budget.
-_FIRST, _BULK = 0.35, 0.40
+_FIRST, _BULK = 0.35, 0.40  # parts of BULK & CUT as fractions of its budget, as in the paper
 _SPACE = "experiments.studies.front_rivals.space:widths"
 _ENDLESS = 10**6  # evaluations; the budget limits training FLOPs
+
+
+def bulk_and_cut_by_flops(
+    space: Space, objectives: Sequence[str], flops: float, batch_size: int
+) -> Propose:
+    """BULK & CUT whose random and enlarged candidates take given fractions of the training FLOPs.
+
+    Args:
+      space, objectives: As for `gpnas.search.strategies.bulk_and_cut`.
+      flops: Training FLOPs of the search.
+      batch_size: Examples per training step.
+    """
+
+    def propose(history: History, rng: np.random.Generator) -> Proposal | None:
+        trials = evaluated(history)
+        each = [step_flops(value(t, "macs"), batch_size) * value(t, "steps") for t in trials]
+        ends = np.array((_FIRST, _FIRST + _BULK)) * flops
+        first, last = np.searchsorted(np.cumsum(each), ends) + 1  # beyond the trials: not yet spent
+        return bulk_and_cut(space, objectives, int(first), int(last - first))(history, rng)
+
+    return propose
 
 
 def settings(
@@ -57,10 +78,7 @@ def settings(
     if arm == "ASHA":
         strategy["budgets"] = (steps, config.candidate_epochs * steps)
     if arm == BULK_AND_CUT:
-        mean = float(np.mean(levels)) * context.costs.macs(context.costs.whole)
-        children = flops / train_flops(context, mean, child)
-        strategy["first"] = max(round(_FIRST * children), 1)
-        strategy["bulk"] = max(round(_BULK * children), 1)
+        strategy["flops"], strategy["batch_size"] = flops, config.front.train.batch_size
         network["sampled"] = (min(levels),)
     return {
         "space": _SPACE,

@@ -20,11 +20,16 @@ from experiments.studies.front_rivals import (
 from experiments.studies.front_rivals.growing import costs_on_the_way
 from experiments.studies.front_rivals.networks import development
 from experiments.studies.front_rivals.run import run
-from experiments.studies.front_rivals.searches import BULK_AND_CUT, SINGLE
+from experiments.studies.front_rivals.searches import (
+    BULK_AND_CUT,
+    SINGLE,
+    bulk_and_cut_by_flops,
+)
 from experiments.studies.study import Options
 from gpnas.errors import UserError
 from gpnas.models import ConvNet, linen
 from gpnas.records import append_line, read_lines
+from gpnas.search import Trial, choices
 from gpnas.search.spaces import cost_of
 from gpnas.units import resize
 
@@ -376,6 +381,28 @@ def test_numbers_of_channels_are_tried_until_one_meets_the_limit(power, level):
     best = max(kept for kept in known if known[kept] <= limit)
     assert known[best] >= 0.95 * limit or best + 1 in known
     assert len(known) <= 6
+
+
+def test_parts_of_bulk_and_cut_are_fractions_of_the_flops():
+    space = choices([[1, 2, 3, 4, 5]] * 3, cost=lambda a: {"macs": float(sum(a))})
+    turned = {
+        "grow": lambda a, rng: (min(a[0] + 1, 5), *a[1:]),
+        "cut": lambda a, rng: (max(a[0] - 1, 1), *a[1:]),
+    }
+    propose = bulk_and_cut_by_flops(space._replace(moves=turned), ("error", "macs"), 6 * 8 * 100, 8)
+
+    def kind(spent):
+        """What is proposed after two networks that took a fraction of the FLOPs."""
+        macs = 100 * spent / 2
+        history = [
+            Trial(i, (3, i + 1, 3), {"error": 1.0 - i, "macs": macs, "steps": 1}) for i in range(2)
+        ]
+        found = propose(history, np.random.default_rng(0))
+        if found.parent is None:
+            return "random"
+        return "grow" if found.architecture[0] > 3 else "cut"
+
+    assert [kind(x) for x in (0.3, 0.4, 0.74, 0.76)] == ["random", "grow", "grow", "cut"]
 
 
 @pytest.mark.exhaustive
