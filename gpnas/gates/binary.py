@@ -37,8 +37,7 @@ def bernoulli(
     · [f(1[u > 1 − π]) − f(1[u < π])] · (u − ½)`, one u per group.
 
     Args:
-      penalties: λ per weight, 0 or more: one for all layers, or one per layer, in the
-        natural order of paths.
+      penalties: λ per weight, 0 or more: one for all, or one per layer in natural order of paths.
       sharpness: k at a step.
       images: Number of training examples.
       decay: Weight decay of weights with an open gate.

@@ -59,8 +59,7 @@ def hard_concrete(
     `1/images · ΣP(z ≠ 0) · (λ · |group| + ½ · decay · ‖w‖²)`.
 
     Args:
-      penalties: λ per weight, 0 or more: one for all layers, or one per layer, in the
-        natural order of paths.
+      penalties: λ per weight, 0 or more: one for all, or one per layer in natural order of paths.
       images: Number of training examples.
       decay: ρ, weight decay of weights with a nonzero gate.
       drops: δ in (0, 1), initial probability of a zero gate: one for all layers, or one per layer.

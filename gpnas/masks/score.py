@@ -338,15 +338,13 @@ def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
       ValueError: For a cost that is not positive and finite; on use, if a glob matches no leaf.
     """
     globs = tree.globs_of(costs)
-    for path, cost in costs.items():
-        if not np.all((np.asarray(cost) > 0) & np.isfinite(cost)):
-            raise ValueError(f"costs: got {cost} of {path}, allowed: positive finite costs")
-    listed = {path: np.asarray(cost).tolist() for path, cost in costs.items()}
-    digest = zlib.crc32(repr(sorted(listed.items())).encode())
+    if bad := [c for c in costs.values() if not np.all((np.asarray(c) > 0) & np.isfinite(c))]:
+        raise ValueError(f"costs: got {bad[0]}, allowed: positive finite costs")
+    listed = repr(sorted((path, np.asarray(cost).tolist()) for path, cost in costs.items()))
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
         values = score.value(kept, ctx)
         tree.check_globs("costs", globs, values)
         return {path: v / tree.lookup(costs, path, 1.0) for path, v in values.items()}
 
-    return score._replace(name=f"{score.name}/cost#{digest:08x}", value=value)
+    return score._replace(name=f"{score.name}/cost#{zlib.crc32(listed.encode()):08x}", value=value)

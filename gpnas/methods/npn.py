@@ -31,8 +31,7 @@ def npn_sparsify(
     Args:
       total_steps: Length of the run.
       images: Number of training examples.
-      penalties: λ per weight, 0 or more: one for all layers, or one per layer, in the
-        natural order of paths.
+      penalties: λ per weight, 0 or more: one for all, or one per layer in natural order of paths.
       decay: Weight decay of weights with an open gate, in [0, 1).
       sharpness: k while gates are trained; before and after, gates are fixed.
       start_at, stop_at: Start and end of the training of gates, as fractions of the run.

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -68,10 +68,21 @@ def build_optimizer(
         arguments |= {"weight_decay": config.weight_decay} | filters
     elif config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
-    rate = _learning_rate(config, total_steps, section)
+    make = functools.partial(function, _learning_rate(config, total_steps, section), **arguments)
+    return _checked(make, parts, config, section)
+
+
+def _checked(
+    make: Callable[[], Any],
+    parts: Sequence[optax.GradientTransformation],
+    config: ConfigDict,
+    section: str,
+) -> optax.GradientTransformation:
+    """Chains `parts` and the optimizer; raises UserError if it cannot be made, or updated."""
     try:
-        own = function(rate, **arguments)
-        plugins.check_made(f"{section}.name", config.name, own, optax.GradientTransformation)
+        own = plugins.check_made(
+            f"{section}.name", config.name, make(), optax.GradientTransformation
+        )
         tx = optax.chain(*parts, own)
         weights = {"kernel": jnp.zeros((2, 2))}
         jax.eval_shape(lambda w: tx.update(w, tx.init(w), w), weights)

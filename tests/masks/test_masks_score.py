@@ -178,7 +178,7 @@ def test_per_cost():
 
 @pytest.mark.parametrize("cost", [0.0, -1.0, np.inf, np.float32([1, 0, 2])])
 def test_costs_are_positive(cost):
-    with pytest.raises(ValueError, match="^costs: got .* of a, allowed: positive finite costs"):
+    with pytest.raises(ValueError, match="^costs: got .*, allowed: positive finite costs"):
         score.per_cost(score.magnitude(), {"a": cost})
 
 
