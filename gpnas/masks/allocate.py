@@ -99,7 +99,7 @@ def by_cost(costs: Mapping[str, float], power: float = 0.5) -> Allocation:
       ValueError: For a cost that is not positive and finite; (on use) if a glob matches no leaf.
     """
 
-    _check_costs("by_cost", costs.values())
+    check_costs("by_cost", costs.values())
 
     def cost(path: str) -> float:
         return tree.lookup(costs, path, 1.0)
@@ -123,7 +123,7 @@ def by_total_cost(costs: Mapping[str, float]) -> Allocation:
     Raises:
       ValueError: For a cost that is not positive and finite; (on use) if a glob matches no leaf.
     """
-    _check_costs("by_total_cost", costs.values())
+    check_costs("by_total_cost", costs.values())
 
     def counts(shapes: Shapes, density: jax.Array) -> dict[Group, jax.Array]:
         whole = weight_costs(shapes)
@@ -141,9 +141,18 @@ def by_total_cost(costs: Mapping[str, float]) -> Allocation:
     return Allocation(counts, weight_costs)
 
 
-def _check_costs(name: str, costs: Iterable[float]) -> None:
-    if wrong := [cost for cost in costs if not 0 < cost < math.inf]:
-        raise ValueError(f"{name}: got {wrong[0]}, allowed: positive finite costs")
+def check_costs(field: str, costs: Iterable[Any]) -> None:
+    """Checks costs, each a number or an array.
+
+    Args:
+      field: Name of their argument, or of the function that takes them.
+      costs: The costs.
+
+    Raises:
+      ValueError: For one that is not positive and finite.
+    """
+    if wrong := [c for c in costs if not np.all((np.asarray(c) > 0) & np.isfinite(c))]:
+        raise ValueError(f"{field}: got {wrong[0]}, allowed: positive finite costs")
 
 
 def per_leaf(densities: Mapping[str, float]) -> Allocation:

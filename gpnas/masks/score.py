@@ -19,6 +19,7 @@ import numpy as np
 
 from gpnas.masks import tree
 from gpnas.masks._transform import MaskContext, cond_inplace
+from gpnas.masks.allocate import check_costs
 from gpnas.masks.finite import are_finite
 from gpnas.masks.schedule import Schedule, always, check_steps, never
 from gpnas.masks.tree import wide
@@ -338,8 +339,7 @@ def per_cost(score: Score, costs: Mapping[str, Any]) -> Score:
       ValueError: For a cost that is not positive and finite; on use, if a glob matches no leaf.
     """
     globs = tree.globs_of(costs)
-    if bad := [c for c in costs.values() if not np.all((np.asarray(c) > 0) & np.isfinite(c))]:
-        raise ValueError(f"costs: got {bad[0]}, allowed: positive finite costs")
+    check_costs("costs", costs.values())
     listed = repr(sorted((path, np.asarray(cost).tolist()) for path, cost in costs.items()))
 
     def value(kept: Mapping[str, Any], ctx: MaskContext) -> Values:
