@@ -41,13 +41,12 @@ def main(argv: Sequence[str]) -> None:
         predictor = predict.from_file(pathlib.Path(_FILE.value))
     else:
         predictor = predict.from_run(pathlib.Path(str(_WORKDIR.value)), _NETWORK.value)
-    for image, classes in predict.predict(predictor, paths, _TOP.value):
+    for found in predict.predict(predictor, paths, _TOP.value):
         if _JSON.value:
-            found = [{"name": name, "probability": share} for name, share in classes]
-            print(json.dumps({"image": str(image), "classes": found}), flush=True)
+            classes = [{"name": name, "probability": share} for name, share in found.classes]
+            print(json.dumps({"image": str(found.image), "classes": classes}), flush=True)
         else:
-            shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in classes)
-            print(f"{image}: {shares}", flush=True)
+            print(predict.to_line(found), flush=True)
 
 
 if __name__ == "__main__":

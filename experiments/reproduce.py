@@ -32,7 +32,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from gpnas.commandline import start, stop_signal
-from gpnas.errors import GaveUp, UserError
+from gpnas.errors import GaveUp, UserError, not_installed
 from gpnas.train import Stopped, arms_named
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -123,7 +123,10 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDic
     paper = _BUDGET.value == "paper"
     if _FAST.value and paper:
         raise UserError("budget", "paper", "own, with --fast")
-    studies = library.load()
+    try:
+        studies = library.load()
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from error
     selected = _selected(studies, names) if names else dict.fromkeys(studies, ())
     found = []
     for name, arms in selected.items():
@@ -139,8 +142,11 @@ def _asked(library: Any, names: Sequence[str]) -> list[tuple[str, Any, ConfigDic
         if _FAST.value:
             _shorten(config, study.shorten)
         found.append((name, study, config))
-    if not found or (paper and names and len(found) < len(selected)):
+    if not found or (names and len(found) < len(selected)):
         allowed = "; ".join(studies)
+        if _FAST.value:
+            short = (name for name, one in studies.items() if one.shorten is not None)
+            allowed = f"with --fast, {'; '.join(short)}"
         if paper:
             all_rows = {row for one in studies.values() for row in one.rows}
             longer = {name: library.other_epochs(one) for name, one in studies.items()}

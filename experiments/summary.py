@@ -51,7 +51,9 @@ def main(argv: Sequence[str]) -> None:
     rows = [_row(layer) for layer in layers]
     if others:
         rows.append(["products of activations", "", "", f"{others:,}", "", ""])
-    sums = [sum(column) for column in zip(*(layer[2:] for layer in layers), strict=True)]
+    sums = [
+        sum(getattr(layer, field) for layer in layers) for field in units.LayerSummary._fields[2:]
+    ]
     total = units.LayerSummary("total", {}, *sums)
     rows.append(_row(total._replace(macs=total.macs + others)))
     print(_table([["layer", "shapes", "parameters", "MACs", "units", "active weights"], *rows]))

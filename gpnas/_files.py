@@ -16,6 +16,8 @@ PathLike = str | os.PathLike[str]  # a path as users pass it; public functions m
 MAX_DEPTH = 100  # of nested objects and lists, within the limit of recursive readers
 # Error numbers of a full disk, quota or size limit, and of a failing disk.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# Characters that are allowed neither in UTF-8 nor in XML.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")  # a list of numbers, one per line; not in strings
 
 
@@ -66,6 +68,11 @@ def check_writable(path: PathLike, field: str) -> None:
     there = next(one for one in (whole, *whole.parents) if one.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise UserError(field, str(path), "a folder that can be written")
+
+
+def printable(text: str) -> str:
+    """Replaces characters that cannot be written, such as those of names that are not UTF-8."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def parse_json(text: str | bytes) -> Any:

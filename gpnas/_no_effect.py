@@ -9,8 +9,7 @@ OF_A_PROCESS = (
 #: All fields without an effect on results, by dotted path.
 NO_EFFECT = (
     *OF_A_PROCESS, "resume", "train.keep", "train.keep_epochs", "train.keep_best",
-    "train.profile", "train.shard_min_size", "train.checkpoint_seconds", "method.table",
-    "elastic_min_flops",
+    "train.profile", "train.shard_min_size", "train.checkpoint_seconds", "elastic_min_flops",
 )  # fmt: skip
 
 

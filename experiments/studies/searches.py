@@ -82,7 +82,8 @@ def search_difference_table(groups: Sequence[Group], against: str) -> Table:
         found = [stats.paired_difference(ours, theirs) for ours, theirs in pairs]
         rows.append([Cell(label), *(Cell(stats.interval_text(one, places, "+")) for one in found)])
     caption = f"{name} minus that of {against}, by number of {search_unit(runs[0])}"
-    better = "above" if name == "hypervolume" else "below"
+    rising = ["hypervolume", *(runs[0].record or {}).get("maximised", ())]
+    better = "above" if name in rising else "below"
     note = f"Mean ± half the 95 % interval of the differences by seed; {better} zero is better."
     columns = [Column("strategy", numeric=False), *(Column(f"{m:,}") for m in marks)]
     return Table(caption, columns, rows, [note])

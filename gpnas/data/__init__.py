@@ -10,12 +10,12 @@
 """
 
 from gpnas.data import image_files
-from gpnas.data._dataset import Dataset, Split, require_kind, standardize
+from gpnas.data._dataset import Dataset, Split, require_kind, standardize, subset
 from gpnas.data._fields import Fields
 from gpnas.data._loader import load
 from gpnas.data._own import Source
 
 __all__ = [
     "Dataset", "Fields", "Source", "Split", "augment", "image_files", "load", "require_kind",
-    "standardize",
+    "standardize", "subset",
 ]  # fmt: skip

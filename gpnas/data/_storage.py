@@ -75,12 +75,14 @@ def publish(folder: Path, final: Path) -> bool:
 
 
 def fingerprint(paths: Iterable[Path], root: Path) -> str:
-    """Returns a cheap digest of files: sorted paths below `root`, sizes, modification times in ns.
+    """Returns a cheap digest of files: the folder, sorted paths below it, sizes, times in ns.
+
+    The folder is part of it, since other files may have the same names, sizes and times.
 
     Raises:
       OSError: If a file does not exist.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{root.absolute()}\n".encode(errors="surrogateescape"))
     for path in sorted(paths):
         status = path.stat()
         line = f"{os.path.relpath(path, root)}\0{status.st_size}\0{status.st_mtime_ns}\n"

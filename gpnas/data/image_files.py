@@ -28,6 +28,7 @@ _BROKEN = (
 )  # fmt: skip
 _SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of 16 bits of gray.
 _LARGEST = 4096
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a TIFF tag, which Pillow applies to 8 bits only
 _WIDE = ("I", "F")  # Pillow's modes of 32 bits: integers and floats of unknown range.
 
 
@@ -71,12 +72,19 @@ def read(path: PathLike, channels: int, field: str = "data.name") -> npt.NDArray
     from PIL import Image, ImageOps
 
     mode = "L" if channels == 1 else "RGB"
-    with _readable(path, field), Image.open(path, formats=_READERS) as image:
+    # From a path, Pillow maps some TIFFs into memory, with sides that are already turned.
+    with (
+        _readable(path, field),
+        open(path, "rb") as file,
+        Image.open(file, formats=_READERS) as image,
+    ):
         sixteen = _is_sixteen(image)
         _check_depth(path, image.mode, sixteen, field)
         turned = ImageOps.exif_transpose(image)
         if sixteen:  # `convert` would clip values above 255
-            turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+            levels = (np.asarray(turned) >> 8).astype(np.uint8)
+            inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+            turned = Image.fromarray(255 - levels if inverted else levels)
         pixels = np.asarray(turned.convert(mode))
     return pixels.reshape(*pixels.shape[:2], channels)
 

@@ -26,6 +26,13 @@ class Description(NamedTuple):
     image_shape: tuple[int, ...]
 
 
+def description_of(
+    class_names: tuple[str, ...], num_classes: int, image_shape: tuple[int, ...]
+) -> Description:
+    """Returns the description for a data set; classes without names have their numbers."""
+    return Description(class_names or tuple(map(str, range(num_classes))), image_shape)
+
+
 def side_file(path: PathLike) -> pathlib.Path:
     """Returns the path of an exported file's description: FILE.json beside it."""
     path = pathlib.Path(path)

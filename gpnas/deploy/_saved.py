@@ -32,10 +32,15 @@ def save_network(
       variables: Nested dicts of arrays.
       mean, std: Standardization of each channel, for pixels from 0 to 1.
       description: Class names and image shape, for both files.
+
+    Raises:
+      UserError: If the name does not end in .json.
     """
     from safetensors.numpy import save
 
     path = pathlib.Path(path)
+    if path.suffix != ".json":
+        raise UserError("path", str(path), "a name that ends in .json")
     flat = traverse_util.flatten_dict(variables, sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}
     content = save(arrays, metadata_of(description) if description else None)

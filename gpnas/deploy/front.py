@@ -66,7 +66,11 @@ def _exports(
         path = workdir / folder / "export" / "export.json"
         there = _known(path) if path.exists() else {"files": ()}
         wanted = {(part, name) for name in names}
-        made = {(row["network"], row["format"]) for row in there["files"]}
+        made = {
+            (row["network"], row["format"])
+            for row in there["files"]
+            if (path.parent / row["file"]).is_file()
+        }
         if wanted <= made and there["network"] == _NETWORK:
             yield folder, there
             continue

@@ -7,15 +7,16 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from gpnas._files import PathLike
+from gpnas._files import PathLike, printable
 from gpnas.data import image_files, require_kind
-from gpnas.deploy._describe import Description, read_description
+from gpnas.deploy._describe import Description, description_of, read_description
 from gpnas.deploy._runtimes import Run, load_described
 from gpnas.deploy._saved import on_pixels
 from gpnas.errors import UserError
 from gpnas.train import build_model, load_run
 
 _BATCH = 64
+_ONE_LINE = str.maketrans("\r\n\t", "   ")
 
 
 class Predictor(NamedTuple):
@@ -58,7 +59,7 @@ def from_run(workdir: PathLike, network: str = "selected") -> Predictor:
     apply = jax.jit(on_pixels(model.infer, run.data.mean, run.data.std))
     return Predictor(
         lambda images: np.asarray(apply(run.variables, images)),
-        Description(run.data.class_names, run.data.input_shape),
+        description_of(run.data.class_names, run.data.num_classes, run.data.input_shape),
     )
 
 
@@ -80,6 +81,8 @@ def from_file(path: PathLike) -> Predictor:
 def find_images(paths: Sequence[PathLike]) -> list[pathlib.Path]:
     """Finds image files, in folders recursively; numbers in names are sorted numerically.
 
+    Hidden files and folders below the given ones are ignored.
+
     Args:
       paths: Files and folders.
 
@@ -91,7 +94,12 @@ def find_images(paths: Sequence[PathLike]) -> list[pathlib.Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        below = [one for one in path.rglob("*") if one.name[0] != "." and image_files.is_image(one)]
+        below = [
+            one
+            for one in path.rglob("*")
+            if image_files.is_image(one)
+            and not any(part[0] == "." for part in one.relative_to(path).parts)
+        ]
         if not below:
             raise UserError(
                 "images", str(path), f"a folder with images: {', '.join(image_files.SUFFIXES)}"
@@ -135,3 +143,9 @@ def predict(predictor: Predictor, paths: Sequence[PathLike], top: int = 3) -> It
         for path, row in zip(part, shifted / shifted.sum(-1, keepdims=True), strict=True):
             order = np.argsort(-row, kind="stable")[:top]
             yield Prediction(path, tuple((names[i], float(row[i])) for i in order))
+
+
+def to_line(prediction: Prediction) -> str:
+    """Returns path, class names and probabilities as one printable line."""
+    shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in prediction.classes)
+    return printable(f"{prediction.image}: {shares}").translate(_ONE_LINE)

@@ -62,7 +62,7 @@ def hard_concrete(
       penalties: λ per weight, 0 or more: one for all, or one per layer in natural order of paths.
       images: Number of training examples.
       decay: ρ, weight decay of weights with a nonzero gate.
-      drops: δ in (0, 1), initial probability of a zero gate: one for all layers, or one per layer.
+      drops: δ in (0, 1), dropout rate that sets the initial log α: one for all, or one per layer.
       grouping: Which weights share a gate. On use, an unknown layer raises ValueError.
 
     References:

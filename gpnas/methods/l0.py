@@ -24,7 +24,7 @@ def l0(
       total_steps: Length of the run.
       images: N, number of training examples.
       penalties: λ per weight, 0 or more: one for all, or one per layer in natural order of paths.
-      drops: δ, initial probability that a gate is zero, in (0, 1): one for all, or one per layer.
+      drops: δ in (0, 1), dropout rate that sets the initial log α: one for all, or one per layer.
       decay: ρ, in [0, 1).
       every: Steps between mask updates.
 

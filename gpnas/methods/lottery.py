@@ -90,7 +90,7 @@ def lottery(
         raise UserError("method.rounds", rounds, f"{allowed}, for {trainings} trainings")
     length = total_steps // trainings
     share = _output_share(shapes or {}, output_layers)
-    rewind = round(rewind_at * length)
+    rewind = min(round(rewind_at * length), length - 1)  # the next training starts in step `length`
 
     def init_fn(masks: Any, params: Any, key: jax.Array) -> tuple[Any, Tickets]:
         return masks, Tickets(params, masks, jnp.int32(0), key)

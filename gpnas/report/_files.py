@@ -4,16 +4,14 @@ Unreadable parts are skipped with a warning.
 """
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpnas._files import digest_matches, parse_json
+from gpnas._files import digest_matches, parse_json, printable
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # nor in XML
 _MAX_IMAGE = 1 << 26  # bytes of an array in a file of images
 
 
@@ -44,7 +42,7 @@ def _json(raw: bytes) -> Mapping[str, Any] | None:
 
 def _printable(tree: Any) -> Any:
     if isinstance(tree, str):
-        return _UNPRINTABLE.sub("\ufffd", tree)
+        return printable(tree)
     if isinstance(tree, Mapping):
         return {_printable(key): _printable(value) for key, value in tree.items()}
     return [_printable(item) for item in tree] if isinstance(tree, list) else tree

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpnas._files import PathLike
+from gpnas._files import PathLike, printable
 from gpnas._no_effect import without_effect
 from gpnas.errors import UserError
 from gpnas.report import _files, formatting
 from gpnas.report._files import Mistakes, Receptive, json_file, json_lines
 from gpnas.report._metric import ERROR, TaskMetric, metric_of
-from gpnas.report._read_front import FRONT, Front, read_front
+from gpnas.report._read_front import FRONT, Front, distinct, read_front
 
 _ALLOWED = (
     "a work directory, a parent of work directories, a study directory, the folder of a front or a"
@@ -144,14 +144,14 @@ def read_runs(inputs: Iterable[PathLike]) -> Loaded:
             why = f" ({warnings[known]})" if warnings[known:] else ""
             raise UserError("inputs", str(path), f"{_ALLOWED}, holding at least one run{why}")
         runs.extend(found)
-    kept = _without_repetitions(runs, warnings)
-    return Loaded(tuple(kept), tuple(_merged(warnings)), tuple(fronts.values()))
+    kept, own_fronts = _without_repetitions(runs, warnings), distinct(fronts.values(), warnings)
+    return Loaded(tuple(kept), tuple(_merged(warnings)), own_fronts)
 
 
 def _merged(warnings: Iterable[str]) -> list[str]:
     """Returns each warning once; merges warnings about lines of a file with the same problem."""
     lines: dict[tuple[str, str], list[int]] = {}
-    for warning in dict.fromkeys(warnings):
+    for warning in dict.fromkeys(map(printable, warnings)):
         found = _LINE.fullmatch(warning)
         where, line, fault = found.groups() if found else (warning, "0", "")
         lines.setdefault((where, fault), []).append(int(line))
@@ -261,6 +261,7 @@ def _run(
     warnings: list[str],
 ) -> Run:
     """Builds a run; fields come from the record, else from `config.json`, else from its path."""
+    name, parent = printable(name), printable(parent)
     source = {**config, **(record or {})}
     seed = formatting.number(source, "seed")
     inner = source.get("config")
@@ -306,8 +307,11 @@ def _is_search(value: Any) -> bool:
 def own_config(run: Run) -> dict[str, str]:
     """Returns a run's flat config without seeds, workdir and fields that affect no result."""
     flat = formatting.flatten(run.config)
-    named = {name: v for name, v in flat.items() if not name.endswith(("seed", "workdir"))}
-    return {name: v for name, v in named.items() if not without_effect(name)}
+    return {
+        name: value
+        for name, value in flat.items()
+        if name not in ("seed", "workdir") and not without_effect(name)
+    }
 
 
 def series_key(run: Run) -> tuple[str, str, str]:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpnas._files import printable
 from gpnas._no_effect import without_effect
 from gpnas.report import formatting
 from gpnas.report._files import json_file
 from gpnas.report._metric import TaskMetric, metric_of
 
 FRONT = "front.json"
+_OF_ONE = ("seed", "method.table")  # the latencies of its own layers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,10 +40,11 @@ class Front:
 
     @property
     def series_key(self) -> str:
-        """A key that is equal for fronts that differ in the seed only."""
+        """A key that is equal for fronts on the same data that differ in the seed only."""
         flat = formatting.flatten(self.record.get("config"))
-        config = {k: v for k, v in flat.items() if k != "seed" and not without_effect(k)}
-        return json.dumps([config, self.record.get("dataset"), self.metric])
+        config = {k: v for k, v in flat.items() if k not in _OF_ONE and not without_effect(k)}
+        data = (self.record.get(name) for name in ("dataset", "dataset_sha256"))
+        return json.dumps([config, *data, self.metric])
 
     def networks(self, kind: str) -> list[Mapping[str, Any]]:
         """The networks of a kind: "networks", "retrained" or "uniform"."""
@@ -62,7 +65,7 @@ def read_front(path: Path, warnings: list[str]) -> Front | None:
     folders = ["main", *(str(one.get("folder")) for one in networks)]
     measured = json_file(path / "latency.json", "left out", warnings) or {}
     return Front(
-        name=path.name,
+        name=printable(path.name),
         record=record,
         metric=metric,
         widths=formatting.items(record, "widths"),
@@ -86,6 +89,21 @@ def _latency(measured: Mapping[str, Any], folder: str) -> dict[tuple[int, int], 
         if batch and threads and ms:
             found[int(batch), int(threads)] = ms
     return found
+
+
+def distinct(fronts: Iterable[Front], warnings: list[str]) -> tuple[Front, ...]:
+    """Keeps one front per config, data and seed; the last of several."""
+    kept: dict[object, Front] = {}
+    for front in fronts:
+        seed = formatting.number(front.record, "seed")
+        key = front.series_key, object() if seed is None else seed
+        other = kept.get(key)
+        if other and other.record != front.record:
+            warnings.append(
+                f"{front.name}: another front with the same config and seed; left out {other.name}."
+            )
+        kept[key] = front
+    return tuple(kept.values())
 
 
 def by_series_key(fronts: Iterable[Front]) -> tuple[tuple[Front, ...], ...]:

@@ -96,7 +96,7 @@ class Table:
     def to_markdown(self) -> str:
         """Returns the table as a Markdown table, followed by its notes."""
         lines = [
-            [c.label for c in self.columns],
+            [_markdown(c.label) for c in self.columns],
             ["--:" if c.numeric else "---" for c in self.columns],
         ]
         lines += [[_markdown(cell.whole) for cell in row] for row in self.rows]

@@ -6,11 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from gpnas import plugins
-from gpnas.data import Dataset, standardize
+from gpnas.data import Dataset, standardize, subset
 from gpnas.train._plan import Plan
 from gpnas.train._step import forward_of
 
-_IMAGES = 5000  # number of training images, from the first
+_IMAGES = 5000  # number of training images
 
 
 def find_analyses(names: Sequence[str]) -> dict[str, Callable[..., Any]]:
@@ -29,8 +29,8 @@ def analyse(
     names: Sequence[str], plan: Plan, variables: Mapping[str, Any], masks: Any, data: Dataset
 ) -> dict[str, Any]:
     """Runs the named analyses of a network on training images; returns their results by name."""
-    images = standardize(jnp.asarray(data.train.inputs[:_IMAGES]), data)
-    labels = jnp.asarray(data.train.targets[:_IMAGES])
+    some = subset(data.train, _IMAGES)
+    images, labels = standardize(jnp.asarray(some.inputs), data), jnp.asarray(some.targets)
     others = {name: value for name, value in variables.items() if name != "params"}
     forward = forward_of(plan.task, others, (images, labels))
     given = forward, variables["params"], masks, data.num_classes

@@ -41,6 +41,7 @@ def front_record(trained: Trained) -> dict[str, Any]:
         "task": main["task"],
         "kinds": main["kinds"],
         "dataset": main["dataset"],
+        "dataset_sha256": main["dataset_sha256"],
         "seed": main["seed"],
         "whole": {
             "macs": main["cost"]["inference_macs_dense"],

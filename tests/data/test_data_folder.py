@@ -177,3 +177,14 @@ def test_a_full_disk_ends_with_an_error_and_leaves_nothing(root, tmp_path, no_ro
         load(root, cache_dir=cache, image_size=16)
     assert not list((cache / "entries").iterdir())
     assert load(root, cache_dir=cache, image_size=16).sha256 == load(root, image_size=16).sha256
+
+
+def test_folders_whose_files_are_alike_have_their_own_images(tmp_path):
+    for number, name in enumerate(("one", "two")):
+        for part in ("train/a", "train/b", "test/a", "test/b"):
+            for row in range(2):
+                path = tmp_path / name / part / f"{row}.bmp"
+                write_image(path, 100 * number + row)
+                os.utime(path, (3e8, 3e8))
+        found = load(tmp_path / name, cache_dir=tmp_path / "cache")
+        assert sorted(found.test.inputs[:, 0, 0, 0]) == 2 * [100 * number] + 2 * [100 * number + 1]

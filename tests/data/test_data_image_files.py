@@ -109,3 +109,19 @@ def test_other_readers_of_pillow_are_not_used(tmp_path):
     Image.new("L", (4, 4)).save(path, "EPS")  # which is read by starting a program
     with pytest.raises(UserError, match=r"a\.png.*a readable image: \.png, \.jpg"):
         read(path, 1)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_gray_tiffs_follow_the_note_on_rotation(tmp_path, deep):
+    """Pillow 13 maps such files into memory with their sides swapped."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = (10 * np.arange(24).reshape(6, 4)).astype(np.uint8)
+    stored = pixels.astype(np.uint16) << 8 if deep else pixels
+    Image.fromarray(stored).save(tmp_path / "a.tif", exif=exif)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif", 1)[..., 0], np.rot90(pixels, -1))
+
+
+def test_16_bits_of_gray_may_count_from_white(tmp_path):
+    Image.fromarray(DEEP).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    np.testing.assert_array_equal(read(tmp_path / "a.tif", 1)[..., 0], 255 - (DEEP >> 8))

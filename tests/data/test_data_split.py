@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpnas.data import Split, subset
 from gpnas.data._split import channel_statistics, hold_out, permutation
 from gpnas.errors import UserError
 
@@ -83,3 +84,13 @@ def test_a_smaller_part_is_within_a_larger_with_labels():
     labels = np.repeat([0, 1, 2], [95, 4, 1])
     parts = [set(hold_out(100, part, 3, labels)[1]) for part in (0.1, 0.5, 0.9)]
     assert parts[0] < parts[1] < parts[2]
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_a_subset_is_evenly_spaced(n, count):
+    rows = np.arange(n)
+    found = subset(Split(rows[:, None], rows), count)
+    assert len(found) == min(n, count)
+    np.testing.assert_array_equal(found.inputs[:, 0], found.targets)
+    gaps = np.diff([*found.targets, n])
+    assert found.targets[0] == 0 and gaps.min() >= 1 and gaps.max() <= gaps.min() + 1

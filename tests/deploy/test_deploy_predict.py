@@ -1,7 +1,9 @@
 """Images in, class names and probabilities out: of a run and of each exported file the same."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from gpnas import deploy
 from gpnas.deploy import export, predict, side_file
+from gpnas.deploy._describe import description_of
 from gpnas.errors import UserError
 from gpnas.train import base, load_run, train
 
@@ -147,3 +150,23 @@ def test_changed_names_are_noticed(image_folder, tmp_path):
     side.write_text(json.dumps(told | {"class_names": ["1", "10", "2"]}))
     with pytest.raises(UserError, match="file: got .*its digest is another"):
         predict.from_file(path)
+
+
+def test_classes_without_names_have_their_numbers():
+    assert description_of((), 3, (8, 8, 1)) == (("0", "1", "2"), (8, 8, 1))
+    assert description_of(("a", "b", "c"), 3, (8, 8, 1)).class_names == ("a", "b", "c")
+
+
+def test_hidden_files_and_folders_are_ignored(tmp_path):
+    for name in (".thumbnails/a.png", "b/.c/a.png", "b/.a.png", "b/a.png"):
+        (tmp_path / ".below" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2)).save(tmp_path / ".below" / name)
+    assert predict.find_images([tmp_path / ".below"]) == [tmp_path / ".below/b/a.png"]
+
+
+def test_a_prediction_is_one_printable_line():
+    """Names of files and classes need not be UTF-8."""
+    path = Path(os.fsdecode(b"a\xff.png"))
+    line = predict.to_line(predict.Prediction(path, (("b\nc", 0.75), ("d\ud800", 0.25))))
+    assert line == "a\ufffd.png: b c 75.0 %, d\ufffd 25.0 %"
+    line.encode()

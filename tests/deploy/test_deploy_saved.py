@@ -114,3 +114,11 @@ def test_a_name_cannot_leave_the_folder(saved):
     path.with_suffix(".safetensors").rename(path.with_name("other.safetensors"))
     with pytest.raises(UserError, match="its weights beside it"):
         deploy.load_network(path)
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "level-0.5", "net"])
+def test_other_names_would_overwrite_weights(saved, subject, tmp_path, name):
+    _, _, variables, _ = saved
+    with pytest.raises(UserError, match=r"path: got .*allowed: a name that ends in \.json"):
+        deploy.save_network(tmp_path / name, {"fields": {}}, variables)
+    assert {path.name for path in tmp_path.iterdir()} == {"net.json", "net.safetensors"}

@@ -64,6 +64,9 @@ def test_a_front_is_trained_exported_and_reported(front, tmp_path):
     about.write_text(json.dumps(json.loads(about.read_text()) | {"network": "selected"}))
     again = front("front", *call, "--config.resume=True")
     assert json.loads(about.read_text())["network"] == "last", again.stderr
+    (about.parent / "compact.json").unlink()
+    again = front("front", *call, "--config.resume=True")
+    assert again.returncode == 0 and (about.parent / "compact.json").exists(), again.stderr
 
 
 @pytest.mark.slow

@@ -114,6 +114,10 @@ def test_papers_budgets_have_records_and_sections_of_their_own(python, tmp_path)
             ["LeNet-5 L0", "L0", "--budget=paper"],
             "study or row: got 'LeNet-5 L0, L0', allowed: as_published; curves; lenet5; tickets; ",
         ),
+        (
+            ["fashion", "tickets", "--fast"],
+            "study or row: got 'fashion, tickets', allowed: with --fast, as_published; ",
+        ),
         (["lenet5", "--budget=paper", "--fast"], "budget: got 'paper', allowed: own, with --fast"),
         (
             ["coupling_wide/dev"],

@@ -14,10 +14,19 @@ class Net(nn.Module):
         return nn.Dense(self.num_classes, name="last")(x.mean((1, 2)))
 """
 
+MEAN = """
+class Mean(nn.Module):
+    num_classes: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        return x.mean((1, 2))[:, : self.num_classes]
+"""
+
 
 @pytest.mark.slow
 def test_a_table_of_a_network_of_ones_own(python, tmp_path):
-    (tmp_path / "my_net.py").write_text(NET)
+    (tmp_path / "my_net.py").write_text(NET + MEAN)
     call = ("-P", "-m", "gpnas", "summary")
     done = python(*call, "--network=my_net:Net", "--inputs=6,6,1", "--classes=3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -27,6 +36,8 @@ def test_a_table_of_a_network_of_ones_own(python, tmp_path):
     assert cells[2] == ["first", "bias 8, kernel 3×3×1×8", "80", "2,592", "8 of 8", "72 (100.0%)"]
     assert cells[3] == ["last", "bias 3, kernel 8×3", "27", "24", "–", "24 (100.0%)"]
     assert cells[5] == ["total", "107", "2,616", "8 of 8", "96 (100.0%)"]
+    done = python(*call, "--network=my_net:Mean", "--inputs=6,6,3", "--classes=3", cwd=tmp_path)
+    assert done.returncode == 0 and "total" in done.stdout, done.stderr
     for flag, field in (
         ("--inputs=0,28,1", "inputs"), ("--inputs=2,2,1", "inputs"), ("--classes=0", "classes")
     ):  # fmt: skip

@@ -100,14 +100,15 @@ def test_controls_stand_before_each_ticket():
     assert all(not (after[p][0] & ~before[p][0]).any() for p in before)
 
 
-def test_rewinding_goes_back_to_a_later_step():
-    method = lottery.lottery(total_steps=4 * LENGTH, rounds=3, rewind_at=0.3)
+@pytest.mark.parametrize("rewind_at, step", [(0.3, 3), (1.0, LENGTH - 1)])
+def test_rewinding_goes_back_to_a_later_step(rewind_at, step):
+    method = lottery.lottery(total_steps=4 * LENGTH, rounds=3, rewind_at=rewind_at)
     masks, memory = method.transform.init(init_masks(PARAMS), PARAMS, jax.random.key(2))
-    for step in range(6):
-        params = trained(PARAMS, step)
-        ctx = MaskContext(jnp.int32(step), params, params, jax.random.key(step), may_update=False)
+    for now in range(LENGTH):
+        params = trained(PARAMS, now)
+        ctx = MaskContext(jnp.int32(now), params, params, jax.random.key(now), may_update=False)
         masks, memory = method.transform.update(masks, memory, ctx)
-    for x, y in zip(*map(jax.tree.leaves, (memory.start, trained(PARAMS, 3))), strict=True):
+    for x, y in zip(*map(jax.tree.leaves, (memory.start, trained(PARAMS, step))), strict=True):
         np.testing.assert_array_equal(x, y)
 
 

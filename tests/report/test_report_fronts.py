@@ -257,3 +257,22 @@ def test_any_field_may_be_damaged(tmp_path, junk):
 )
 def test_durations_for_people(seconds, text):
     assert _front_results.duration(seconds) == text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+@pytest.mark.parametrize("digests", [("a", "b"), ("a", None)])
+def test_fronts_on_different_data_are_not_averaged(tmp_path, digests):
+    for seed, digest in enumerate(digests):
+        write(tmp_path / f"seed{seed}", content(seed) | {"dataset_sha256": digest})
+    assert [len(own) for own in report.summarise(report.read_runs([tmp_path])).fronts] == [1, 1]
+
+
+def test_a_copy_of_a_front_is_no_further_seed(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write(tmp_path / name, content(seed))
+    loaded = report.read_runs([tmp_path])
+    ((first, second),) = report.summarise(loaded).fronts
+    assert (first.record["seed"], second.record["seed"]) == (0, 1) and not loaded.warnings
+    write(tmp_path / "d", content(1) | {"wall_s": 1.0})
+    loaded = report.read_runs([tmp_path])
+    assert len(loaded.fronts) == 2
+    assert loaded.warnings == ("d: another front with the same config and seed; left out c.",)

@@ -1,6 +1,7 @@
 """Reading runs: finished, killed, torn, repeated, missing."""
 
 import json
+import os
 
 import pytest
 
@@ -154,3 +155,21 @@ def test_a_record_whose_digest_does_not_fit_is_left_out(make, tmp_path):
     loaded = read_runs([path])
     assert [run.record["seed"] for run in loaded.runs] == [0]
     assert loaded.warnings == ("s/records.jsonl, line 2: not a whole JSON object; left out.",)
+
+
+def test_runs_on_other_splits_are_other_runs(make, tmp_path):
+    records = [make.record("gmp", 0) for _ in range(2)]
+    for seed, record in enumerate(records):
+        record["config"]["data"] = {"seed": seed}
+    loaded = read_runs([make.records(tmp_path / "s" / "records.jsonl", records)])
+    assert len(loaded.runs) == 2 and not loaded.warnings
+
+
+def test_names_of_folders_are_printable(make, tmp_path):
+    folder = tmp_path / os.fsdecode(b"r\xff")
+    make.workdir(folder, make.record("gmp", 0))
+    (folder / "record.json").write_text("{")
+    loaded = read_runs([folder])
+    text = "".join([run.name for run in loaded.runs] + [run.arm for run in loaded.runs])
+    assert "\ufffd" in text and loaded.warnings
+    (text + "".join(loaded.warnings)).encode()

@@ -27,6 +27,10 @@ def test_differences_are_paired_by_seed(tmp_path):
     assert [column.label for column in table.columns] == ["strategy", "10", "20", "50", "100"]
     row = [cell.text for cell in table.rows[0]]
     assert row == ["b", *["+0.00 (all equal)"] * 3, "-1.00 (all equal)"]
+    assert "below zero is better" in table.notes[0]
+    path.write_text("".join(json.dumps(one | {"maximised": ["test"]}) + "\n" for one in records))
+    table = search_difference_table(summarise(read_runs([path])).searches, "a")
+    assert "above zero is better" in table.notes[0]
 
 
 def test_tables_of_a_study_that_is_not_complete(tmp_path):
