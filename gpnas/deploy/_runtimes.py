@@ -48,9 +48,9 @@ def load_described(path: PathLike, threads: int = 1) -> tuple[Run, Mapping[str, 
     if path.suffix not in RUNTIMES:
         raise UserError("file", str(path), f"a file ending in {', '.join(RUNTIMES)}")
     runtime = RUNTIMES[path.suffix]
-    require_packages("file", str(path), runtime.extra, [runtime.package])
     with explained("file", str(path), "a file that can be read", OSError):
         content = path.read_bytes()
+    require_packages("file", str(path), runtime.extra, [runtime.package])
     check_digest(path, content)
     # Runtimes raise their own exceptions.
     with explained("file", str(path), f"a file that {runtime.package} reads", Exception):

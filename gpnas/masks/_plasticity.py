@@ -82,11 +82,14 @@ def plasticity(
       The mask transform, with a `PlasticityState`.
 
     Raises:
-      ValueError: If `every` or `window` is below 1, a density is not in [0, 1] (see
-        `schedule.check_densities`), or both `churn` and `budget` are given; on init, if a
+      ValueError: If a score is none, `every` or `window` is below 1, a density is not in [0, 1]
+        (see `schedule.check_densities`), or both `churn` and `budget` are given; on init, if a
         structured selection is used with `allocate.by_total_cost`, or if `seed_score` uses
-        gradients.
+        gradients; on update, if scores have other paths or shapes than the weights.
     """
+    for field, one in (("drop", drop), ("grow", grow), ("seed_score", seed_score)):
+        if not isinstance(one, scores.Score):
+            raise ValueError(f"{field}: got {one!r}, allowed: a score, such as score.magnitude()")
     check_densities(density)
     if budget is None:
         churn = constant(0.0) if churn is None else churn
@@ -140,6 +143,16 @@ def _seeds(score: scores.Score, weights: Leaves, key: jax.Array) -> Leaves:
     return dict(found)
 
 
+def _values(score: scores.Score, statistics: Any, ctx: MaskContext) -> Leaves:
+    """Returns the scores of weights; raises ValueError if their paths or shapes are others."""
+    found = score.value(statistics, ctx)
+    shapes = {path: leaf.shape for path, leaf in ctx.params.items()}
+    given = jax.tree.map(jnp.shape, found)
+    if given != shapes:
+        raise ValueError(f"score {score.name}: got shapes {given}, allowed: {shapes}")
+    return found
+
+
 def _first(
     targets: Mapping[Group, jax.Array],
     select: Select | None,
@@ -172,7 +185,7 @@ def _update_masks(
     rule: _Rule, active: Leaves, state: PlasticityState, ctx: MaskContext
 ) -> tuple[Leaves, PlasticityState]:
     """Performs one mask update: score → allocate → count → select."""
-    drop, grow = (score.value(state.statistics, ctx) for score in (rule.drop, rule.grow))
+    drop, grow = (_values(score, state.statistics, ctx) for score in (rule.drop, rule.grow))
     nan = total(map(jnp.isnan, (*drop.values(), *grow.values())))
     shapes = {p: m.shape for p, m in active.items()}
     costs = rule.allocation.weight_costs(shapes)

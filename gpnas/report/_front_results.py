@@ -243,7 +243,7 @@ def cost_sentence(fronts: Sequence[Front]) -> str:
     if not own or not dense or not wall:
         return ""
     return (
-        f"Training {f'all {count} networks' if count > 1 else 'the network'} took"
+        f"Training {f'these {count} networks' if count > 1 else 'the network'} took"
         f" {formatting.digits(own / dense)} times the FLOPs of one dense run of the whole network"
         f" over {formatting.plural(round(epochs or 0), 'epoch')}, and {duration(wall)}."
     )

@@ -109,11 +109,13 @@ def _with_loaded(fresh: Any, loaded: Any) -> Any:
     """Replaces fresh variables by loaded ones where present (None: nothing loaded)."""
     if loaded is None:
         return fresh
-    leaves, treedef = jax.tree.flatten(fresh)
-    given = jax.tree.leaves(loaded, is_leaf=lambda leaf: leaf is None)
-    pairs = zip(leaves, given, strict=True)
-    leaves = [own if new is None else jnp.asarray(new, own.dtype) for own, new in pairs]
-    return jax.tree.unflatten(treedef, leaves)
+    # By path: static fields (widths of Equinox modules) may differ, and `fresh` may have None, too.
+    given = dict(jax.tree_util.tree_flatten_with_path(loaded, is_leaf=lambda x: x is None)[0])
+
+    def leaf(path: tuple, own: Any) -> Any:
+        return own if given[path] is None else jnp.asarray(given[path], own.dtype)
+
+    return jax.tree.map_with_path(leaf, fresh)
 
 
 def forward_of(task: Task, model_state: Any, batch: Batch, key: jax.Array | None = None) -> Forward:

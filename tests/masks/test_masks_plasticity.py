@@ -350,3 +350,32 @@ def test_an_update_of_competing_leaves_reads_the_scores_in_two_searches(monkeypa
     reads = jaxprs.reductions(jaxpr, params["a"].size) / len(params)
     ties, sums = 2 * 8, 5  # a second search each, in a branch; numbers of active weights
     assert reads - ties - sums == 2 * 8
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda s, c: {p: jnp.abs(g).sum(0) for p, g in c.grads.items()},  # would be broadcast
+        lambda s, c: {"x": jnp.ones(3)},
+        lambda s, c: jax.tree.leaves(c.grads)[0],
+    ],
+    ids=["shape", "path", "no dict"],
+)
+def test_scores_are_those_of_the_weights(value):
+    params = {"a": {"kernel": jnp.ones((3, 4))}}
+    rule = plasticity(
+        drop=score.magnitude(), grow=score.Score("own", {}, value), density=schedule.constant(0.5)
+    )
+    masks, state = rule.init(init_masks(params), params, jax.random.key(0))
+    with pytest.raises(
+        ValueError, match=r"score own: got shapes .*, allowed: .*a/kernel.*\(3, 4\)"
+    ):
+        rule.update(masks, state, MaskContext(jnp.int32(100), params, params, jax.random.key(0)))
+
+
+@pytest.mark.parametrize("field", ["drop", "grow", "seed_score"])
+@pytest.mark.parametrize("wrong", [score.gradient, "gradient"])
+def test_a_score_has_been_made(field, wrong):
+    settings = {"drop": score.magnitude(), "grow": score.magnitude()} | {field: wrong}
+    with pytest.raises(ValueError, match=f"{field}: got .*gradient.*, allowed: a score, such as"):
+        plasticity(density=schedule.constant(0.5), **settings)

@@ -102,7 +102,7 @@ def test_the_table_has_what_a_reader_chooses_by(tmp_path):
     assert eighth[0] == "found, 12.5 %"
     assert [row[0] for row in uniform] == ["uniform, 50 %", "uniform, 12.5 %"]
     assert table.notes[:2] == [
-        "Training all 2 networks took 0.70 times the FLOPs of one dense run of the whole network"
+        "Training these 2 networks took 0.70 times the FLOPs of one dense run of the whole network"
         " over 20 epochs, and 3\xa0min\xa020\xa0s.",
         "Training the uniform networks, each on its own, took 0.50 times the FLOPs of the dense"
         " run.",

@@ -13,7 +13,7 @@ import pytest
 from flax import traverse_util
 
 from gpnas.errors import UserError
-from gpnas.train import base, load_run, make_plan, train
+from gpnas.train import _step, base, load_run, make_plan, train
 from gpnas.train._initial import load_variables
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -265,3 +265,17 @@ def test_a_state_of_pytorch_is_loaded_as_written(tmp_path, monkeypatch):
     x = jax.nn.relu((x + conv - mean) / np.sqrt(var + 1e-5) * scale + bias)
     logits = x.reshape(5, -1) @ state["head.weight"].T + state["head.bias"]
     np.testing.assert_allclose(Net().apply(variables, images), logits, rtol=1e-4)
+
+
+def test_modules_of_equinox_may_have_other_static_fields():
+    """Widths are part of the structure of a tree, and arrays that a module lacks are None."""
+    eqx = pytest.importorskip("equinox")
+
+    def arrays(width, seed):
+        module = eqx.nn.Linear(3, width, use_bias=False, key=jax.random.key(seed))
+        return {"params": {"module": eqx.filter(module, eqx.is_array)}}
+
+    fresh, given = arrays(2, 0), arrays(5, 1)
+    found = _step._with_loaded(fresh, given)
+    assert jax.tree.structure(found) == jax.tree.structure(fresh) != jax.tree.structure(given)
+    np.testing.assert_array_equal(*(one["params"]["module"].weight for one in (found, given)))
