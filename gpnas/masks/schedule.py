@@ -73,7 +73,7 @@ def log_linear(points: Sequence[tuple[int, float]]) -> Schedule:
 
     Args:
       points: At least one; steps are non-decreasing, and values are positive. Of two points at one
-        step, the second applies from that step on.
+        step, the first applies at that step, the second after it.
 
     Raises:
       ValueError: If there are no points, or a value is not positive.
@@ -96,10 +96,10 @@ def developmental(final: float, peak: float, peak_step: int, stop: int) -> Sched
     `final · [1 + (peak − 1)(1 − x)³]` with x from 0 at the peak to 1 at `stop`, then `final`.
 
     Args:
-      final: Final density, in (0, 1]; also that at step 0.
+      final: Final density, in (0, 1]; also that at step 0, if the peak is later.
       peak: Height of the peak as a multiple of `final`; 1.5 in human cortex.
       peak_step: Step of the peak.
-      stop: Step from which the density is `final`.
+      stop: Step from which the density is `final`; at or after the peak.
 
     References:
       Huttenlocher 1979, Synaptic density in human frontal cortex.

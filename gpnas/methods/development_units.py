@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpnas._settings import Count, Decay, Density, Fraction, Multiple, NonNegative
+from gpnas.errors import UserError
 from gpnas.masks import allocate, init_masks, masked_leaves, plasticity, schedule, score
 from gpnas.methods._method import Hooks, Method, forecast_developmental
 from gpnas.methods._units import by_gain, unit_method
@@ -60,6 +61,9 @@ def development_units(
       block_density, block_peak: `density` and `peak` for blocks and edges
         (`gpnas.models.removable_blocks`), which compete with each other.
 
+    Raises:
+      UserError: If the network has no units to prune.
+
     References:
       Evci et al. 2022, GradMax (arXiv:2201.05125) for growth that keeps the function: its incoming
       weights are zero, here the outgoing ones are; the docs page `development`.
@@ -67,6 +71,8 @@ def development_units(
     stop = round(stop_at * total_steps)
     overshoot = _overshoot(round(peak_at * total_steps), stop)
     own = groups_in_params(groups)
+    if not own.groups:
+        raise UserError("method.name", "development_units", "a network with units to prune")
     share = _shares(sizes, (density, peak), (block_density, block_peak))
     transform = plasticity(
         drop=score.magnitude(),  # `on_units` replaces params and grads by the scores of units

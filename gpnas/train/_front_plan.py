@@ -83,6 +83,8 @@ def split_config(config: ConfigDict) -> tuple[FrontSettings, ConfigDict]:
         raise UserError("branch_epochs", settings.branch_epochs, "1 or more")
     if run.train.keep_epochs:
         raise UserError("train.keep_epochs", run.train.keep_epochs, "(): front determines them")
+    if run.train.patience:
+        raise UserError("train.patience", run.train.patience, "0: all networks train to the end")
     for name in sorted({"curve", "cost", "table"} & {*run.method}):
         raise UserError(f"method.{name}", run.method[name], "none: front and front_by determine it")
     needed = {"curve", "floor", "table"} if settings.front_by == _LATENCY else {"curve"}
@@ -308,7 +310,7 @@ def _without_updates(
     config.elastic = False
     config.arm = name
     config.train.keep_epochs = ()
-    config.train.init_from = ""
+    config.train.init_from, config.train.init_names = "", ConfigDict()
     if architecture is None:
         return config
     place = {field: main.model[field] for field in ("dtype", "axes", "conv")}

@@ -222,7 +222,12 @@ def _make_gradients(task: Task, method: Method, axis_name: str | None) -> Callab
     """Returns `(state, batch, key) → (gradients, (model state, metrics), forward)`."""
 
     def mean(tree: Any) -> Any:
-        return jax.lax.pmean(tree, axis_name) if axis_name else tree
+        if not axis_name:
+            return tree
+        return jax.tree.map(  # counters are equal on all devices
+            lambda x: jax.lax.pmean(x, axis_name) if jnp.issubdtype(x.dtype, jnp.inexact) else x,
+            tree,
+        )
 
     def gradients(state: TrainState, batch: Batch, key: jax.Array) -> tuple:
         masked = method.zero_mask is not None and method.mask_forward and method.gates.masked

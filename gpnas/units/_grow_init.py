@@ -137,6 +137,8 @@ def init_from_vectors(
         given = dict(found)
         for group in new.growing_groups():
             members = list(group.with_roles(*_ROLES[role]).members)
+            if not members:
+                raise UserError("grow_init", group.name, f"units with a kernel that {role} them")
             rows = _side(found, group, members)
             usable = jnp.any(jnp.concatenate(_side(active, group, members), 1), 0)
             kept, whole = new.kept(group), jnp.concatenate(rows, 1)

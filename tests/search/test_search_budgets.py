@@ -1,8 +1,11 @@
 """Strategies that give few a large budget: brackets, promotions, and a clock that repeats."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
+from gpnas.errors import UserError
 from gpnas.search import STRATEGIES, Trial, choices, search, search_together, simulate
 
 SPACE = choices([[str(i) for i in range(10)]] * 3)
@@ -95,3 +98,15 @@ def test_one_worker_is_a_search():
     propose = STRATEGIES["asha"](SPACE, "error", BUDGETS)
     ended = [trial for _, trial in simulate(propose, evaluate, lambda trial: 1.0, 1, 50.0, 2)]
     assert ended == search(propose, evaluate, 50, 2)
+
+
+def test_a_first_stage_that_leaves_no_trial_at_the_last_budget():
+    for first, fits in ((15, False), (16, True), (0, True)):
+        with (
+            contextlib.nullcontext()
+            if fits
+            else pytest.raises(
+                UserError, match=r"strategy\.first: got 15, allowed: 0, or 16 or more"
+            )
+        ):
+            STRATEGIES["successive_halving"](SPACE, "error", (1, 4, 16), 4, first=first)

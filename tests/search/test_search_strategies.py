@@ -11,6 +11,7 @@ from gpnas.errors import UserError
 from gpnas.search import STRATEGIES, Trial, choices, pareto, search
 from gpnas.search.build import build_strategy
 from gpnas.search.strategies import _lanas_released as lanas_released
+from gpnas.search.strategies import _lemonade
 from gpnas.search.strategies._lanas import fit_ridge
 
 
@@ -265,3 +266,10 @@ def test_lanas_resumes_by_either_regressor(regressor):
     whole = search(propose, error, 30, seed=1)
     anew = STRATEGIES["lanas"](SPACE, "error", regressor=regressor, batch=5)
     assert search(anew, error, 30, seed=1, history=whole[:22]) == whole
+
+
+def test_places_far_from_the_front_have_finite_weights():
+    """The kernel density is 0 there in float64."""
+    front = [[1000.0], [1001.0], [1003.0]]
+    far = _lemonade._rarity([[2000.0], [3000.0], [1001.0]], front, kde=True)
+    assert np.isfinite(far).all() and far[0] == far[1] == pytest.approx(1e3 * far[2])

@@ -25,13 +25,15 @@ def task_of(module):
 
 
 class Net(nn.Module):
-    """Two layers with batch statistics."""
+    """Two layers with batch statistics, and a counter of steps."""
 
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, images, train=False):
         x = nn.Dense(20)(images.reshape(images.shape[0], -1))
+        calls = self.variable("count", "calls", lambda: jnp.int32(0))
+        calls.value += jnp.int32(train)
         norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, axis_name=self.axis_name)
         return nn.Dense(10)(nn.relu(norm(x)))
 

@@ -292,6 +292,7 @@ def test_training_costs_are_those_of_main_run_and_branches(made):
         ("method.every", {"method": {"every": 20}}),
         ("train.keep_epochs", {"train": {"keep_epochs": (1,)}}),
         ("train.init_from", {"train": {"init_from": "missing"}}),
+        ("train.patience", {"train": {"patience": 3}}),
         ("elastic_round_to", {"elastic_round_to": 0}),
     ],
 )

@@ -242,3 +242,11 @@ def test_lottery_prunes_the_layer_of_outputs_less(tiny, digits, name, widths, la
     masks = plan.method.hooks.on_eval(state, context).masks
     kept = {path: float(mask.mean()) for path, mask in masked_leaves(masks).items()}
     assert kept == {path: 1.0 if path == f"{last}/kernel" else 0.5 for path in kept}
+
+
+@pytest.mark.parametrize("widths", [(), (1, 1)])
+def test_a_network_without_units_cannot_develop_them(tiny, digits, widths):
+    config = tiny(name="development_units", density=0.25, every=5, window=3)
+    config.model.widths = widths
+    with pytest.raises(UserError, match=r"method\.name: got .*a network with units to prune"):
+        make_plan(config, digits)

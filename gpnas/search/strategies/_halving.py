@@ -42,12 +42,15 @@ def successive_halving(
         budget.
 
     Raises:
-      UserError: If budgets do not increase.
+      UserError: If budgets do not increase, or `first` trials leave none at the largest budget.
 
     References:
       Jamieson & Talwalkar 2016 (arXiv:1502.07943).
     """
     check_budgets(budgets)
+    least = reduction ** (len(budgets) - 1)
+    if first and first < least:
+        raise UserError("strategy.first", first, f"0, or {least} or more: one at the last budget")
     return _staged(space, metric, _bracket(budgets, reduction, len(budgets) - 1, first))
 
 

@@ -79,8 +79,8 @@ def _rarity(places: list[list[float]], front: list[list[float]], kde: bool) -> n
     cheap, points = known_points.shape if known_points.size else (0, 0)
     if not kde or points <= cheap or np.linalg.matrix_rank(np.cov(known_points)) < cheap:
         return np.ones(len(places))
-    density = gaussian_kde(known_points)(np.array(places).T)
-    return 1 / np.maximum(density, 1e-3 * density.max())
+    density = gaussian_kde(known_points).logpdf(np.array(places).T)  # may be 0 at all places
+    return np.exp(np.minimum(density.max() - density, np.log(1e3)))
 
 
 def _drawn(things: Sequence[Any], weights: np.ndarray, count: int, rng: Rng) -> list[Any]:
