@@ -122,9 +122,10 @@ def work_together(
     objectives = tuple(study.metric_names or ())
 
     def objective(trial: optuna.Trial, place: Place) -> list[float]:
-        past = _others(study, trial)
-        if "proposal" not in trial.user_attrs:  # else a dead worker's, which is retried
-            past = _ask(study, trial, propose, seed, past, place)
+        if "proposal" in trial.user_attrs:  # a dead worker's, which is retried
+            past = _others(study, trial)
+        else:
+            past = _ask(study, trial, propose, seed, place)
         asked = _trial(trial)
         first = _find(past, asked) or place.evaluated(rooted(past, asked))
         if first.number != asked.number:
@@ -180,10 +181,12 @@ def _ask(
     trial: optuna.Trial,
     propose: Propose,
     seed: int,
-    past: list[Trial],
     place: Place,
 ) -> list[Trial]:
     """Stores a proposal for the trial; returns the history that it is based on.
+
+    Trials propose in order of their numbers. Two at once would have the same history and the same
+    random numbers, and propose the same candidate.
 
     Raises:
       TrialFailed: If the strategy must wait for trials of the same group, or while a dead worker's
@@ -191,20 +194,35 @@ def _ask(
       UserError: If it waits although no trial is under way.
     """
     while True:
-        earlier = sum(other.number < trial.number for other in past)
-        proposal = ask(propose, past, randomness(seed, earlier))
-        if proposal is not None:
-            trial.set_user_attr("proposal", proposal._asdict())
-            return past
-        if not place.first:  # those before it are evaluated first
+        ahead = _proposing(study, trial.number)
+        if not ahead:
+            past = _others(study, trial)
+            earlier = sum(other.number < trial.number for other in past)
+            proposal = ask(propose, past, randomness(seed, earlier))
+            if proposal is not None:
+                trial.set_user_attr("proposal", proposal._asdict())
+                return past
+            trial.set_user_attr("waits", True)
+        waits = not ahead or any("waits" in other.user_attrs for other in ahead)
+        if waits and not place.first:  # those before it are evaluated first
             place.closed.set()
         if place.closed.wait(_POLL):
             raise TrialFailed("the strategy waits for trials of this group, or the worker ends")
         give_back_stale_trials(study)
         if study.get_trials(deepcopy=False, states=(_State.WAITING,)):
             raise TrialFailed("a dead worker's trial comes first")  # this one may wait for it
-        past, before = _others(study, trial), past
-        check_wait([*before, *past])  # a trial that is being requeued is in neither for a moment
+        if not ahead:
+            # A trial that is being requeued is in neither for a moment.
+            check_wait([*past, *_others(study, trial)])
+
+
+def _proposing(study: optuna.Study, number: int) -> list[optuna.trial.FrozenTrial]:
+    """Returns the trials of lower numbers that have no proposal yet."""
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(_State.RUNNING,))
+        if trial.number < number and "proposal" not in trial.user_attrs
+    ]
 
 
 def _others(study: optuna.Study, trial: optuna.Trial) -> list[Trial]:

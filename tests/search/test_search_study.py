@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -292,3 +293,20 @@ def test_two_workers_one_of_them_killed(tmp_path, database, request):
     assert held[0].architecture in {trial.architecture for trial in history}
     retried = [t for t in kept.trials if t.system_attrs.get("failed_trial") == held[0].number]
     assert len(retried) == 1 and retried[0].state.name == "COMPLETE"
+
+
+def test_trials_propose_one_after_another(tmp_path):
+    """Two at once would have the same history and random numbers, so the same candidate."""
+    study, seen = opened(tmp_path), []
+    first = study.ask()  # of another worker, which is about to propose
+    proposal = Proposal(("a", "b", "c", "d"))
+    timer = threading.Timer(0.5, first.set_user_attr, ("proposal", proposal._asdict()))
+
+    def propose(history, rng):
+        seen.append([trial.architecture for trial in history])
+        return strategy("random")(history, rng)
+
+    timer.start()
+    storage.work(study, propose, error, 1)
+    timer.join()
+    assert seen == [[proposal.architecture]]
