@@ -90,8 +90,8 @@ def subset(split: Split, count: int) -> Split:
     Returns:
       `min(count, n)` examples.
     """
-    n = len(split)
-    rows = np.arange(min(count, n)) * n // max(1, min(count, n))
+    count = min(count, len(split))
+    rows = np.arange(count) * len(split) // max(1, count)
     return Split(split.inputs[rows], split.targets[rows])
 
 

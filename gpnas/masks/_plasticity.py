@@ -135,12 +135,9 @@ def _seeds(score: scores.Score, weights: Leaves, key: jax.Array) -> Leaves:
     ctx = MaskContext(step=jnp.int32(0), params=weights, grads={}, key=key)
     allowed = f"seed_score: got {score.name}, allowed: a score that uses no gradients"
     try:
-        found = score.value({}, ctx)
+        return dict(_values(score, {}, ctx))
     except (KeyError, ValueError) as error:  # neither gradients nor statistics are known yet
         raise ValueError(f"{allowed} ({error})") from error
-    if found.keys() != weights.keys():
-        raise ValueError(allowed)
-    return dict(found)
 
 
 def _values(score: scores.Score, statistics: Any, ctx: MaskContext) -> Leaves:

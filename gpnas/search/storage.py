@@ -202,7 +202,8 @@ def _ask(
             if proposal is not None:
                 trial.set_user_attr("proposal", proposal._asdict())
                 return past
-            trial.set_user_attr("waits", True)
+            if "waits" not in trial.user_attrs:
+                trial.set_user_attr("waits", True)
         waits = not ahead or any("waits" in other.user_attrs for other in ahead)
         if waits and not place.first:  # those before it are evaluated first
             place.closed.set()

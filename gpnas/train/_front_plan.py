@@ -198,9 +198,10 @@ def with_updates_before_levels(
         return main, plan
     longest = max((n for n in range(1, every) if fits(n)), default=0)
     if not longest:
-        size = plan.batch_size
-        allowed = f"more, or a train.batch_size below {size}: {total} steps are too few for a mask"
-        allowed += " update at each level"
+        allowed = (
+            f"more, or a train.batch_size below {plan.batch_size}: {total} steps are too few for a"
+            " mask update at each level"
+        )
         raise UserError("train.epochs", main.train.epochs, allowed)
     if main.method.get("every") != "auto":
         allowed = f"at most {longest} steps: a mask update at each level; or more train.epochs"
