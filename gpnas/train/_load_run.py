@@ -19,7 +19,7 @@ from gpnas.train._load_data import load_data
 from gpnas.train._observe import no_selections
 from gpnas.train._plan import Plan, make_plan
 from gpnas.train._program import Program, make_program
-from gpnas.train._workdir import read_about
+from gpnas.train._workdir import read_about, seeds_together
 from gpnas.train.task import Task
 
 NETWORKS = ("selected", "last")
@@ -139,12 +139,11 @@ def _is_of(config: ConfigDict, seeds: Sequence[int], known: Any) -> bool:
 
 def _checkpoints(
     workdir: pathlib.Path, record: Mapping[str, Any], step: int
-) -> Iterator[tuple[pathlib.Path, list[int]]]:
+) -> Iterator[tuple[pathlib.Path, Sequence[int]]]:
     """Yields possible folders of the run's last checkpoint, and the seeds that trained together."""
     named = record.get("checkpoints")  # missing in older records
     folders = [workdir / str(named)] if named else sorted(workdir.glob("checkpoints*"))
     for folder in folders:
-        parts = folder.name.removeprefix("checkpoints").split("-")[1:]
-        seeds = [int(part) for part in parts if part.isdecimal()] or [record["seed"]]
+        seeds = seeds_together(folder) or (record["seed"],)
         if record["seed"] in seeds and step in _checkpoint.steps(folder):
             yield folder, seeds

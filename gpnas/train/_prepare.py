@@ -16,7 +16,7 @@ from gpnas.train._feed import check_feed
 from gpnas.train._initial import check_variables, load_variables
 from gpnas.train._load_data import load_data
 from gpnas.train._plan import Plan, make_plan
-from gpnas.train._workdir import check_workdirs
+from gpnas.train._workdir import check_begun, check_workdirs, checkpoint_folder
 from gpnas.train.task import Task
 
 #: Fields that must have these values if several seeds train together.
@@ -82,8 +82,9 @@ def prepare(
         data = load_data(config) if data is None else data
         plan = checked_plan(config, data, task)
     _processes.check_same({"data": data.sha256, "train.feed": plan.stream})
-    joined = "" if len(configs) == 1 else f"-{'-'.join(str(c.seed) for c in configs)}"
-    checkpoints = folders[0] / f"checkpoints{joined}"
+    seeds = [c.seed for c in configs]
+    checkpoints = checkpoint_folder(folders, seeds)
+    _processes.from_first(lambda: check_begun(folders, seeds))
     begun = _processes.from_first(lambda: bool(_checkpoint.steps(checkpoints)))
     with _processes.together():
         if variables is not None:

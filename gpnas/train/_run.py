@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from gpnas._files import line_of, sync
 from gpnas.data import Dataset
-from gpnas.errors import GaveUp
+from gpnas.errors import GaveUp, check_unchanged
 from gpnas.train import _checkpoint, _processes
 from gpnas.train._goodput import Instant, charge, split_due
 from gpnas.train._metrics import Progress, Write
@@ -136,6 +136,7 @@ def save_run(
             "runs": [run_description(config, run.data) for config in run.configs],
             "lines": [replica.written for replica in replicas],
             "widths": dict(widths),
+            "batch_size": run.plan.batch_size,
         }
         train = run.configs[0].train
         kept = {epoch * run.plan.steps_per_epoch for epoch in train.keep_epochs}
@@ -168,7 +169,7 @@ def restore_run(run: RunContext, fresh: Any) -> Restored:
     Process 0 reads the checkpoint and sends it to the others, which need no access to the folder.
 
     Raises:
-      UserError: If there are only damaged checkpoints or those of another run.
+      UserError: If there are only damaged checkpoints, or those of another run or batch size.
     """
     tree = fresh
 
@@ -191,6 +192,9 @@ def _restore(run: RunContext, fresh: Any) -> Restored:
             return False
         for there, config in zip(known["runs"], run.configs, strict=True):
             check_same_run(there, run_description(config, run.data), str(run.checkpoints))
+        size = run.plan.batch_size  # of few examples, it depends on the number of devices
+        before, since = known.get("batch_size", size), f"as the run in {run.checkpoints} began"
+        check_unchanged({"batch_size": before}, {"batch_size": size}, f"{since}: other devices")
         written = [Written(*lines) for lines in known["lines"]]
         found.append((written, known.get("widths", {})))
         pairs = zip(run.folders, written, strict=True)

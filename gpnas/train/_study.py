@@ -23,7 +23,7 @@ from gpnas.train._loop import train_replicas
 from gpnas.train._prepare import checked_plan, separated_by
 from gpnas.train._run import Diverged
 from gpnas.train._together import faster_together
-from gpnas.train._workdir import check_workdirs
+from gpnas.train._workdir import begun_in, check_begun, check_workdirs
 
 _REPLICAS = ("auto", "on", "off")
 _OF_THE_STUDY = ("study", "arm", "seed")  # fields of a run that its study sets
@@ -240,14 +240,33 @@ def missing_groups(config: ConfigDict, workdir: PathLike, results: PathLike) -> 
         for field, folder in (("workdir", workdir), ("results", results)):
             check_writable(records_path(folder, config.study).parent, field)
         check_workdirs(_folders(name, missing, workdir), missing, data)
-        plan, together = checked_plan(missing[0], data), config.replicas == "on"
-        if len(missing) == 1 or separated_by(missing[0]):
+        plan, begun = checked_plan(missing[0], data), _begun_groups(name, missing, workdir)
+        fresh = [one for one in missing if not any(one in group for group in begun)]
+        together = config.replicas == "on"
+        if len(fresh) < 2 or separated_by(missing[0]):
             together = False
         elif config.replicas == "auto":
-            together = faster_together(missing[0], data, plan, len(missing))
-        groups = [missing] if together else [[one] for one in missing]
+            together = faster_together(missing[0], data, plan, len(fresh))
+        groups = [*begun, *([fresh] if together else [[one] for one in fresh])]
         found += [RunGroup(name, group, data) for group in groups]
     return found
+
+
+def _begun_groups(
+    name: str, configs: Sequence[ConfigDict], workdir: PathLike
+) -> list[list[ConfigDict]]:
+    """Returns the runs with checkpoints, grouped as they began.
+
+    Raises:
+      UserError: If a run that began together with one of them is missing.
+    """
+    groups = dict[pathlib.Path, list[ConfigDict]]()
+    for one, folder in zip(configs, _folders(name, configs, workdir), strict=True):
+        if (begun := begun_in(folder)) is not None:
+            groups.setdefault(begun.resolve(), []).append(one)
+    for group in groups.values():
+        check_begun(_folders(name, group, workdir), [one.seed for one in group])
+    return list(groups.values())
 
 
 def data_of(config: ConfigDict, loaded: dict[str, Dataset]) -> Dataset:

@@ -20,7 +20,8 @@ from gpnas.train._goodput import undone
 # Files that only a run's folder has; config.json is written first.
 _RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz", "mistakes.npz")
 _FOLDERS = ("tensorboard", "profile")
-_OWN = re.compile("checkpoints(-[0-9]+)*")  # with seeds if several train together
+_CHECKPOINTS = "checkpoints"
+_OWN = re.compile(f"{_CHECKPOINTS}(-[0-9]+)*")  # with seeds if several train together
 _DAMAGED = "{} as the run wrote it; if deleted, --config.resume=True recreates it"
 
 
@@ -69,6 +70,49 @@ def check_workdir(workdir: pathlib.Path, config: ConfigDict, data: Dataset | Non
     for name in ("config.json", "record.json"):
         if name in there:
             check_same_run(read_about(workdir / name), run_description(config, data), str(workdir))
+
+
+def checkpoint_folder(workdirs: Sequence[pathlib.Path], seeds: Sequence[int]) -> pathlib.Path:
+    """Returns the folder for the checkpoints of seeds that train together, one folder per seed."""
+    return workdirs[0] / "-".join([_CHECKPOINTS, *map(str, seeds if len(seeds) > 1 else ())])
+
+
+def seeds_together(checkpoints: pathlib.Path) -> tuple[int, ...]:
+    """Returns the seeds that train together, from the name of their folder; none for one seed."""
+    parts = checkpoints.name.removeprefix(_CHECKPOINTS).split("-")[1:]
+    return tuple(int(part) for part in parts if part.isdecimal())
+
+
+def begun_in(workdir: pathlib.Path) -> pathlib.Path | None:
+    """Returns the folder with checkpoints of the run in `workdir`, or None if it has none.
+
+    Raises:
+      UserError: If the run's config.json is damaged.
+    """
+    path = workdir / "config.json"
+    named = read_about(path).get("checkpoints") if path.exists() else None
+    folder = workdir / str(named)
+    return folder if named is not None and _checkpoint.steps(folder) else None
+
+
+def check_begun(workdirs: Sequence[pathlib.Path], seeds: Sequence[int]) -> None:
+    """Checks that unfinished runs resume with the seeds that they trained together with.
+
+    Args:
+      workdirs: One folder per seed.
+      seeds: The seeds that will train together.
+
+    Raises:
+      UserError: If one of them has checkpoints with other seeds.
+    """
+    if finished(workdirs):
+        return
+    folder = checkpoint_folder(workdirs, seeds)
+    for workdir, seed in zip(workdirs, seeds, strict=True):
+        begun = begun_in(workdir)
+        if begun is not None and begun.resolve() != folder.resolve():
+            allowed = f"{seeds_together(begun) or (seed,)}, which {workdir} has a checkpoint of"
+            raise UserError("seeds", tuple(seeds), f"{allowed}; or another workdir")
 
 
 def check_has_config(workdir: pathlib.Path) -> None:

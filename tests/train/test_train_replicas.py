@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from gpnas.errors import UserError
@@ -71,18 +70,28 @@ def test_resume(together, seeds, digits, tmp_path, stop_at):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_other_seeds_is_not_taken(together, seeds, digits, tmp_path, stop_at):
+def test_interrupted_seeds_resume_only_together(seeds, digits, tmp_path, stop_at):
+    def folders(*numbers):
+        return [tmp_path / str(number) for number in numbers]
+
     with stop_at(28):
-        train_replicas(seeds(3, 8), [tmp_path / "3", tmp_path / "8"], digits)
-    found = train_replicas(seeds(3, 4, resume=True), [tmp_path / "3", tmp_path / "4"], digits)
-    for record, expected in zip(found, together[:2], strict=True):
-        np.testing.assert_allclose(
-            curve(record, "density"), curve(expected, "density"), rtol=0, atol=0
-        )
-        assert (
-            abs(record["metrics"]["test_error_last"] - expected["metrics"]["test_error_last"]) < 6
-        )
-        assert record["seed"] == expected["seed"]
+        train_replicas(seeds(3, 8), folders(3, 8), digits)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for others in ((3, 4), (3, 4, 8), (8, 3), (8,), (4, 8)):
+        with pytest.raises(
+            UserError, match=r"seeds: got \(.*, allowed: \(3, 8\), which .*/[38] has"
+        ):
+            train_replicas(seeds(*others, resume=True), folders(*others), digits)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_seed_that_began_alone_resumes_alone(seeds, digits, tmp_path, stop_at):
+    with stop_at(28):
+        train(seeds(3)[0], tmp_path / "3", digits)
+    with pytest.raises(UserError, match=r"seeds: got \(3, 4\), allowed: \(3,\), which .*/3 has"):
+        train_replicas(seeds(3, 4, resume=True), [tmp_path / "3", tmp_path / "4"], digits)
+    assert train(seeds(3, resume=True)[0], tmp_path / "3", digits)["seed"] == 3
 
 
 def test_what_is_refused(seeds, digits, tmp_path):

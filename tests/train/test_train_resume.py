@@ -1,11 +1,13 @@
 """A run that was cut off and goes on is the run that was not, to the last bit."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
 
+from gpnas.errors import UserError
 from gpnas.train import train
 from tests.cases import some
 from tests.times import TIMES
@@ -171,3 +173,20 @@ def test_numbers_do_not_depend_on_the_log_points(tiny, digits, tmp_path, saved):
     same(*(saved[tmp_path / name] for name in ("often", "seldom")))
     steps = [line["step"] for line in lines(tmp_path / "seldom")]
     assert steps == [20, 40, 60, 60, 80, 80]
+
+
+@pytest.mark.slow
+def test_few_examples_on_another_number_of_devices(tiny, digits, tmp_path, stop_at, monkeypatch):
+    """The batch of few examples is a multiple of the devices; another one is another run."""
+    few = dataclasses.replace(digits.train, inputs=digits.train.inputs[:80],
+                              targets=digits.train.targets[:80])  # fmt: skip
+    data, config = dataclasses.replace(digits, train=few), tiny(name="dense")
+    config.train.batch_size = 120
+    with stop_at(8):
+        train(config, tmp_path, data)
+    config.resume = True
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    with pytest.raises(UserError, match=r"batch_size: got 9, allowed: (8|10), as the run in .* be"):
+        train(config, tmp_path, data)
+    monkeypatch.undo()
+    assert train(config, tmp_path, data)["batch_size"] in (8, 10)

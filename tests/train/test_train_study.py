@@ -132,6 +132,21 @@ def test_two_processes_append_each_record_once(python, tmp_path):
 
 
 @pytest.mark.slow
+def test_interrupted_seeds_resume_as_they_began(small, runs, tmp_path, stop_at):
+    config, where = small(replicas="on", densities=()), (tmp_path / "w", tmp_path / "r")
+    config.only = "static"
+    with stop_at(10):
+        run_study(config, *where)
+    assert runs == [["static-seed0", "static-seed1"]]
+    begun = (tmp_path / "w/small/static-seed0/metrics.jsonl").read_bytes()
+    config.seeds, config.replicas = (0, 1, 2), "off"  # one more, and each of the others alone
+    path = run_study(config, *where)
+    assert runs[1:] == [["static-seed0", "static-seed1"], ["static-seed2"]]
+    assert (tmp_path / "w/small/static-seed0/metrics.jsonl").read_bytes().startswith(begun)
+    assert [record["seed"] for record in records(path)] == [0, 1, 2]
+
+
+@pytest.mark.slow
 def test_whether_seeds_train_at_once_is_measured_once(small, runs, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config, path = small(replicas="auto"), tmp_path / "gpnas" / "replicas.jsonl"

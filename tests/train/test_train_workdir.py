@@ -266,18 +266,18 @@ def test_a_record_of_another_shape_is_one_line(change, run):
 
 @pytest.mark.slow
 def test_the_record_says_which_checkpoint_is_its_own(short, digits, tmp_path, stop_at, finished):
-    """Seeds 0 and 1 were begun as replicas; then 0 was finished alone."""
-    folders = [tmp_path / "0", tmp_path / "1"]
+    """Another folder of the seed's checkpoints lies beside it."""
     with stop_at(20):
-        train_replicas([short(), short(seed=1)], folders, digits)
-    record = train(short(resume=True), folders[0], digits)
+        train(short(), tmp_path, digits)
+    shutil.copytree(tmp_path / "checkpoints", tmp_path / "checkpoints-0")  # the older ones
+    record = train(short(resume=True), tmp_path, digits)
     assert record["metrics"] == finished[1]["metrics"]
-    assert {path.name for path in folders[0].glob("checkpoints*")} == {
-        "checkpoints", "checkpoints-0-1",
-    }  # fmt: skip
     assert record["checkpoints"] == "checkpoints"
-    (folders[0] / "checkpoints-0-1").rename(folders[0] / "checkpoints-0")  # earlier by name
-    assert load_run(folders[0]).record == json.loads(json.dumps(record))
+    for name in ("{}", "{}.digest.json"):
+        (tmp_path / "checkpoints-0" / name.format(20)).rename(
+            tmp_path / "checkpoints-0" / name.format(40)
+        )
+    assert load_run(tmp_path).record == json.loads(json.dumps(record))
 
 
 @pytest.mark.exhaustive
