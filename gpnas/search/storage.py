@@ -6,6 +6,7 @@ architectures. `optuna-dashboard` displays such a study.
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import optuna
 
@@ -125,7 +126,7 @@ def work_together(
         if "proposal" in trial.user_attrs:  # a dead worker's, which is retried
             past = _others(study, trial)
         else:
-            past = _ask(study, trial, propose, seed, place)
+            past = _ask(study, trial, propose, evaluations, seed, place)
         asked = _trial(trial)
         first = _find(past, asked) or place.evaluated(rooted(past, asked))
         if first.number != asked.number:
@@ -173,13 +174,19 @@ def attach(study: optuna.Study, path: PathLike, store: PathLike) -> None:
 
 def different(history: History) -> int:
     """Returns the number of distinct evaluations: pairs of an architecture and a budget."""
-    return len({(t.architecture, t.budget) for t in history if t.metrics is not None})
+    return len(_candidates([trial for trial in history if trial.metrics is not None]))
+
+
+def _candidates(history: History) -> set[tuple[Any, int]]:
+    """Returns architecture and budget of the trials that have not failed."""
+    return {(trial.architecture, trial.budget) for trial in history if trial.failed is None}
 
 
 def _ask(
     study: optuna.Study,
     trial: optuna.Trial,
     propose: Propose,
+    evaluations: int,
     seed: int,
     place: Place,
 ) -> list[Trial]:
@@ -190,7 +197,7 @@ def _ask(
 
     Raises:
       TrialFailed: If the strategy must wait for trials of the same group, or while a dead worker's
-        trial is queued for a retry; if the worker ends.
+        trial is queued for a retry; if the worker or the search ends.
       UserError: If it waits although no trial is under way.
     """
     while True:
@@ -198,7 +205,8 @@ def _ask(
         if not ahead:
             past = _others(study, trial)
             earlier = sum(other.number < trial.number for other in past)
-            proposal = ask(propose, past, randomness(seed, earlier))
+            left = evaluations - len(_candidates(past))  # without those under way
+            proposal = ask(propose, past, randomness(seed, earlier)) if left > 0 else None
             if proposal is not None:
                 trial.set_user_attr("proposal", proposal._asdict())
                 return past
@@ -213,8 +221,10 @@ def _ask(
         if study.get_trials(deepcopy=False, states=(_State.WAITING,)):
             raise TrialFailed("a dead worker's trial comes first")  # this one may wait for it
         if not ahead:
-            # A trial that is being requeued is in neither for a moment.
-            check_wait([*past, *_others(study, trial)])
+            now = _others(study, trial)
+            if different(now) >= evaluations:
+                raise TrialFailed("the search ends")
+            check_wait([*past, *now])  # a trial that is being requeued is in neither for a moment
 
 
 def _proposing(study: optuna.Study, number: int) -> list[optuna.trial.FrozenTrial]:

@@ -13,7 +13,7 @@ from gpnas.data import Dataset
 from gpnas.provenance import provenance
 from gpnas.train._config import base
 from gpnas.train._elastic import active_network
-from gpnas.train._front_folder import check_front_folder, removed_unless_begun, write_settings
+from gpnas.train._front_folder import check_front_folder, locked_front, write_settings
 from gpnas.train._front_plan import (
     FrontSettings,
     branch_config,
@@ -79,21 +79,32 @@ def train_front(
     folder = pathlib.Path(workdir)
     check_front_folder(folder, config, run_names(settings))
     data = load_data(run) if data is None else data
+    with locked_front(folder, config, run_names(settings)):
+        return _train_all(config, settings, run, folder, data)
+
+
+def _train_all(
+    config: ConfigDict,
+    settings: FrontSettings,
+    run: ConfigDict,
+    folder: pathlib.Path,
+    data: Dataset,
+) -> dict[str, Any]:
+    """Trains all networks in a locked folder, see `train_front`."""
     trained = functools.partial(_trained, folder, data)
-    with removed_unless_begun(folder):
-        levels, table = relative_levels(run, settings, folder, data)
-        main = main_config(run, settings, levels)
-        main, plan = with_updates_before_levels(main, make_plan(main, data), data)
-        rebuild = find_rebuild(main, data, plan) if main.elastic else None
-        uniform = {
-            level: uniform_units(plan, cost, settings.front_by, table)
-            for level, cost in zip(settings.front, levels, strict=True)
-            if settings.baselines or settings.retrain
-        }
-        write_settings(folder, config)
-        branch_steps = settings.branch_epochs * plan.steps_per_epoch
-        done, total = plan.total_steps, plan.total_steps + len(levels) * branch_steps
-        records = {"main": trained("main", main, _part(0, total))}
+    levels, table = relative_levels(run, settings, folder, data)
+    main = main_config(run, settings, levels)
+    main, plan = with_updates_before_levels(main, make_plan(main, data), data)
+    rebuild = find_rebuild(main, data, plan) if main.elastic else None
+    uniform = {
+        level: uniform_units(plan, cost, settings.front_by, table)
+        for level, cost in zip(settings.front, levels, strict=True)
+        if settings.baselines or settings.retrain
+    }
+    write_settings(folder, config)
+    branch_steps = settings.branch_epochs * plan.steps_per_epoch
+    done, total = plan.total_steps, plan.total_steps + len(levels) * branch_steps
+    records = {"main": trained("main", main, _part(0, total))}
     active: dict[str, Mapping[str, Any]] = {}
     steps: dict[str, int] = {}
     found: dict[str, Mapping[str, Any]] = {}

@@ -20,6 +20,8 @@ from gpnas.train._goodput import undone
 # Files that only a run's folder has; config.json is written first.
 _RESULTS = ("record.json", "metrics.jsonl", "architecture.json", "receptive.npz", "mistakes.npz")
 _FOLDERS = ("tensorboard", "profile")
+#: Name of a folder's lock file.
+LOCK = ".lock"
 _CHECKPOINTS = "checkpoints"
 _OWN = re.compile(f"{_CHECKPOINTS}(-[0-9]+)*")  # with seeds if several train together
 _DAMAGED = "{} as the run wrote it; if deleted, --config.resume=True recreates it"
@@ -34,8 +36,7 @@ def locked_run(workdir: pathlib.Path) -> Iterator[None]:
       OSError: If the disk is full or fails.
     """
     allowed = "a folder that no other run is using"
-    lock = workdir / ".lock"
-    with _locks.locked(lock, field="workdir", seconds=0, allowed=allowed, required=True):
+    with _locks.locked(workdir / LOCK, field="workdir", seconds=0, allowed=allowed, required=True):
         yield
 
 

@@ -41,7 +41,7 @@ def test_a_front_is_trained_exported_and_reported(front, tmp_path):
     assert done.stdout.splitlines()[-1] == f"{folder}/front.html"
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "front.html", "front.json", "latency.json", "level-0.5", "main", "settings.json",
+        ".lock", "front.html", "front.json", "latency.json", "level-0.5", "main", "settings.json",
     }  # fmt: skip
     exported = {path.name for path in (folder / "level-0.5" / "export").iterdir()}
     assert exported == {"compact.json", "compact.safetensors", "export.json"}

@@ -288,25 +288,37 @@ def test_two_workers_one_of_them_killed(tmp_path, database, request):
     assert other.wait(60) == 0
     history = storage.history_of(kept)
     assert all(trial.metrics is not None for trial in history)
-    assert storage.different(history) >= 14
+    assert storage.different(history) == 14
     # What the dead one had taken was tried again, by the other, and nothing was lost.
     assert held[0].architecture in {trial.architecture for trial in history}
     retried = [t for t in kept.trials if t.system_attrs.get("failed_trial") == held[0].number]
     assert len(retried) == 1 and retried[0].state.name == "COMPLETE"
 
 
-def test_trials_propose_one_after_another(tmp_path):
+def test_trials_propose_one_after_another_and_not_too_many(tmp_path):
     """Two at once would have the same history and random numbers, so the same candidate."""
     study, seen = opened(tmp_path), []
     first = study.ask()  # of another worker, which is about to propose
     proposal = Proposal(("a", "b", "c", "d"))
-    timer = threading.Timer(0.5, first.set_user_attr, ("proposal", proposal._asdict()))
+
+    def other_worker():
+        time.sleep(0.5)
+        first.set_user_attr("proposal", proposal._asdict())
+        while (
+            len(storage.history_of(study)) < 2 or storage.different(storage.history_of(study)) < 1
+        ):
+            time.sleep(0.05)
+        time.sleep(0.5)  # only its trial is under way
+        first.set_user_attr("metrics", {"error": 1.0})
+        study.tell(first, [1.0])
 
     def propose(history, rng):
         seen.append([trial.architecture for trial in history])
         return strategy("random")(history, rng)
 
-    timer.start()
-    storage.work(study, propose, error, 1)
-    timer.join()
+    thread = threading.Thread(target=other_worker)
+    thread.start()
+    history = storage.work(study, propose, error, 2)
+    thread.join()
     assert seen == [[proposal.architecture]]
+    assert len(history) == storage.different(history) == 2

@@ -13,7 +13,7 @@ from gpnas import deploy, units
 from gpnas.errors import UserError
 from gpnas.methods.development_cost import cost_schedule
 from gpnas.train import front_config, load_run, train_front
-from gpnas.train._front_folder import write_settings
+from gpnas.train._front_folder import locked_front, write_settings
 from gpnas.train._front_plan import (
     FrontSettings,
     level_epochs,
@@ -69,6 +69,7 @@ def test_each_network_has_a_folder_and_an_entry(made):
     assert json.loads((folder / "front.json").read_text()) == json.loads(json.dumps(record))
     names = {f"{kind}-{level:g}" for kind in ("level", "uniform") for level in LEVELS}
     assert {path.name for path in folder.iterdir()} == {
+        ".lock",
         "main",
         "front.json",
         "settings.json",
@@ -190,6 +191,17 @@ def test_a_folder_that_cannot_be_made_and_settings_of_others(recipe, tmp_path, d
     (tmp_path / "settings.json").write_text('{"editor": 1}')
     with pytest.raises(UserError, match="^workdir: got .*settings.json"):
         train_front(recipe(front=LEVELS, resume=True), tmp_path, digits)
+
+
+def test_a_front_under_way_keeps_its_folder(recipe, tmp_path, digits):
+    first = recipe(front=LEVELS)
+    with locked_front(tmp_path, first, ()):
+        write_settings(tmp_path, first)
+        before = (tmp_path / "settings.json").read_bytes()
+        for other in (recipe(front=LEVELS, resume=True), recipe(front=(1.0, 0.2), resume=True)):
+            with pytest.raises(UserError, match="^workdir: got .*no other run|^front: got"):
+                train_front(other, tmp_path, digits)
+    assert (tmp_path / "settings.json").read_bytes() == before
 
 
 def test_latencies_of_another_network_are_refused(recipe, tmp_path, digits):
