@@ -19,7 +19,7 @@ from absl import flags
 
 from gpnas.commandline import no_arguments, start
 from gpnas.commands.benchmarks import MEASUREMENTS, Missing, Options
-from gpnas.errors import UserError
+from gpnas.errors import check_choice
 from gpnas.provenance import provenance
 from gpnas.records import append_line, make_folder
 
@@ -33,8 +33,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the requested measurements."""
     no_arguments(argv)
     for name in _ONLY.value:
-        if name not in MEASUREMENTS:
-            raise UserError("only", name, ", ".join(MEASUREMENTS))
+        check_choice("only", name, MEASUREMENTS)
     output = pathlib.Path(_OUTPUT.value)
     make_folder(output.parent, "output")
     configs = {

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from gpnas.commandline import no_arguments, start
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.provenance import provenance
 from gpnas.records import append_line, make_folder
 
@@ -38,8 +38,7 @@ def main(argv: Sequence[str]) -> None:
     from experiments.faults import FAULTS, Options
 
     for name in _ONLY.value:
-        if name not in FAULTS:
-            raise UserError("only", name, ", ".join(FAULTS))
+        check_choice("only", name, FAULTS)
     if _KILLS.value is not None and _KILLS.value < 1:
         raise UserError("kills", _KILLS.value, "1 or more")
     output = pathlib.Path(_OUTPUT.value)

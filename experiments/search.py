@@ -22,7 +22,8 @@ the disk is full; 75, interrupted by SIGTERM or Ctrl-C.
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -37,7 +38,9 @@ from gpnas.search import History, Trial, exhausted, storage, value
 from gpnas.search.build import Search, build_search
 from gpnas.search.comparison import compare
 from gpnas.search.record import best_trials, describe_search, summarize
+from gpnas.train import progress
 
+_EVERY = 5.0  # least seconds between two lines of progress
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the database and record.json.")
 _STORAGE = flags.DEFINE_string("storage", None, "URL of a database; SQLite in workdir by default.")
@@ -66,16 +69,17 @@ def main(argv: Sequence[str]) -> None:
 def _search() -> None:
     kept, settings, plan = _join() if _CONFIG.value is None else _begin()
     storage.check_digests(kept, plan.digests)
-    history = storage.work_together(
-        kept,
-        plan.propose,
-        plan.evaluate,
-        plan.evaluations,
-        plan.enough,
-        plan.together,
-        plan.seed,
-        plan.failures,
-    )
+    with progress(plan.evaluations, kept.study_name) as show:
+        history = storage.work_together(
+            kept,
+            plan.propose,
+            plan.evaluate,
+            plan.evaluations,
+            _enough(plan, show),
+            plan.together,
+            plan.seed,
+            plan.failures,
+        )
     front = best_trials(history, plan)
     _print(history, front, plan)
     if _WORKDIR.value:
@@ -86,6 +90,23 @@ def _search() -> None:
         write_json(folder / "history.json", [trial._asdict() for trial in history])
         _draw(kept, front, settings["space"], folder)
         print(folder / "record.json")
+
+
+def _enough(plan: Search, show: Callable[[int, str], None]) -> Callable[[History], bool]:
+    """Returns `plan.enough`, which also shows the progress of the search."""
+    shown = time.monotonic()
+
+    def enough(history: History) -> bool:
+        nonlocal shown
+        text, now = "", time.monotonic()
+        if now - shown >= _EVERY and (front := best_trials(history, plan)):
+            several = len(plan.objectives) > 1
+            best = f"best {plan.objectives[0]} {value(front[0], plan.objectives[0]):g}"
+            text, shown = f"{len(front)} non-dominated" if several else best, now
+        show(storage.different(history), text)
+        return plan.enough(history)
+
+    return enough
 
 
 def _print(history: History, front: Sequence[Trial], plan: Search) -> None:

@@ -5,7 +5,7 @@ import runpy
 import signal
 import sys
 
-from gpnas.errors import UserError, not_installed
+from gpnas.errors import UserError, not_installed, one_of
 
 # By command: module of `gpnas.commands` (a link to experiments/), example, description.
 COMMANDS = {
@@ -38,7 +38,7 @@ def main() -> None:
         _print(_help())
         return
     if name not in COMMANDS:
-        print(UserError("command", name, ", ".join([*COMMANDS, "help"])), file=sys.stderr)
+        print(UserError("command", name, one_of(name, [*COMMANDS, "help"])), file=sys.stderr)
         sys.exit(2)
     del sys.argv[1]
     try:

@@ -6,7 +6,7 @@ wheel contains their files.
 
 from pathlib import Path
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, one_of
 
 _HERE = Path(__file__).parent
 _PLACES = {"configs/": _HERE / "configs", "experiments/": _HERE / "commands", "": _HERE / "configs"}
@@ -38,5 +38,5 @@ def find_config(path: str) -> str:
     for file in (Path(name), Path(f"{name}.py"), shipped, Path(f"{shipped}.py")):
         if file.is_file():
             return f"{file}{colon}{argument}"
-    allowed = f"a Python file, or a config of gpnas: {', '.join(config_names())}"
+    allowed = f"a Python file, or a config of gpnas: {one_of(path, config_names())}"
     raise UserError("config", path, allowed)

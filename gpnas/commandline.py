@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from logging import Formatter
 from typing import Any, NoReturn
 
 import jax
@@ -25,7 +26,7 @@ from gpnas._aborts import one_line_on_abort
 from gpnas._files import NO_SPACE, cache_home
 from gpnas._shipped import find_config
 from gpnas._stop import Stopped, interruptible, stop_signal
-from gpnas.errors import GaveUp, UserError
+from gpnas.errors import GaveUp, UserError, one_of
 
 __all__ = [
     "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "check_unused",
@@ -83,6 +84,7 @@ def start(
     def guarded(argv: Sequence[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax logs forty lines per checkpoint
+            logging.get_absl_handler().setFormatter(Formatter("%(levelname)s: %(message)s"))
         with one_line_on_error(after_stop):
             main(argv)
             sys.stdout.flush()
@@ -324,7 +326,7 @@ def _check_override(
             raise UserError(name, value, "an existing field")
         if part not in holder:
             fields = dict.fromkeys([*holder, *overrides.allowed(config, given, section)])
-            raise UserError(name, value, f"one of the fields {', '.join(fields) or '(none)'}")
+            raise UserError(name, value, f"one of the fields {one_of(part, fields) or '(none)'}")
         holder = holder[part]
     try:
         if value is not None and type(holder) in _PARSERS:

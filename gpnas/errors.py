@@ -1,6 +1,7 @@
 """Errors that end a command with one line: invalid input, or work that cannot continue."""
 
 import contextlib
+import difflib
 import os
 import re
 import sys
@@ -50,7 +51,14 @@ def check_choice(field: str, got: object, choices: Iterable[object], before: str
     """
     known = list(choices)
     if got not in known:
-        raise UserError(field, got, before + ", ".join(map(str, known)))
+        raise UserError(field, got, before + one_of(got, known))
+
+
+def one_of(got: object, choices: Iterable[object]) -> str:
+    """Lists the choices for a message, with the one that resembles a misspelt value."""
+    names = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(str(got), names, 1)
+    return ", ".join(names) + (f" (did you mean {near[0]}?)" if near else "")
 
 
 @contextlib.contextmanager

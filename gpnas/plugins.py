@@ -1,6 +1,5 @@
 """Resolves names in a config: built-in ones, or `module:attribute` of the user."""
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -10,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from gpnas._files import NO_SPACE
-from gpnas.errors import UserError, check_choice, describe, one_line
+from gpnas.errors import UserError, check_choice, describe, one_line, one_of
 
 _Thing = TypeVar("_Thing")
 
@@ -84,9 +83,8 @@ def find(field: str, name: str, known: Mapping[str, _Thing], returns: type | Non
     """
     if isinstance(name, str) and name in known:
         return known[name]
-    near = difflib.get_close_matches(str(name), known, 1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    allowed = ", or ".join(filter(None, (", ".join(known), f"module:name of your own{meant}")))
+    own = "module:name of your own"
+    allowed = one_of(name, [*known, f"or {own}" if known else own])
     module, colon, attribute = str(name).partition(":")
     if not colon:
         raise UserError(field, name, allowed)

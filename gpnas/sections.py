@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from gpnas.errors import UserError
+from gpnas.errors import UserError, one_of
 
 
 def check_section(
@@ -46,7 +46,7 @@ def check_section(
     for name in () if section in unchecked else config:
         if name not in default:
             path = f"{section}.{name}" if section else str(name)
-            raise UserError(path, config[name], f"one of the fields {', '.join(default)}")
+            raise UserError(path, config[name], f"one of the fields {one_of(name, default)}")
 
 
 def check_integers(settings: Mapping[str, Any], least: Mapping[str, int]) -> None:

@@ -7,6 +7,15 @@ from pathlib import Path
 
 import pytest
 
+WARNS = """
+from absl import logging
+from gpnas.commandline import start
+
+def main(argv):
+    logging.info("not shown")
+    logging.warning("few mask updates")
+start(main)
+"""
 PRINTS = """
 from gpnas.commandline import start
 start(lambda argv: print("text"))
@@ -34,6 +43,13 @@ def test_help_and_flags_that_are_missing(python, tmp_path, command, code, said):
     assert done.returncode == code and done.stderr.startswith(said), done.stderr
     assert done.stderr.count("\n") == bool(said) and bool(done.stdout) == (code == 0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_warnings_are_plain_lines(python):
+    assert python("-c", WARNS).stderr == "WARNING: few mask updates\n"
+    verbose = python("-c", WARNS, "--verbosity=0").stderr.splitlines()
+    assert len(verbose) == 2 and verbose[0].endswith("] not shown")  # with time and line of code
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from gpnas import plugins
 from gpnas._files import PathLike, tuples
 from gpnas.data import Dataset
-from gpnas.errors import UserError, check_choice
+from gpnas.errors import UserError, check_choice, one_of
 from gpnas.search._config import check_search, check_trained, is_table
 from gpnas.search._history import History, Proposal, Propose, minimised
 from gpnas.search._jobs import Recipe
@@ -102,7 +102,7 @@ def _with_training(settings: Mapping[str, Any], folder: PathLike | None) -> Sear
     known = {**dict.fromkeys(TABLES), **SPACES, "table:FILE": None}
     make = plugins.find("space", str(settings["space"]), known, returns=Space)
     if make is None:
-        raise UserError("space", settings["space"], ", ".join(known))
+        raise UserError("space", settings["space"], one_of(settings["space"], known))
     check_trained(settings)
     check_integers(settings, {"steps": 0, "together": 1})
     if augment := settings["data"].get("augment"):

@@ -14,6 +14,7 @@ from gpnas.search._config import check_comparison
 from gpnas.search._run import search_together
 from gpnas.search.build import Search, build_search
 from gpnas.search.record import append_missing, describe_search, summarize
+from gpnas.train import progress
 
 
 def make_config(
@@ -53,8 +54,15 @@ def compare(config: ConfigDict, results: PathLike) -> pathlib.Path:
     """
     plans(config)  # validates before anything is written
     path = records_path(results, config.study)
-    searches = (one for seed in range(config.seeds) for one in _settings(config, seed))
-    append_missing(path, searches, _record)
+    searches = [one for seed in range(config.seeds) for one in _settings(config, seed)]
+    with progress(len(searches), config.study) as show:
+
+        def run(arm: str, settings: dict[str, Any]) -> dict[str, Any]:
+            record = _record(arm, settings)
+            show(searches.index((arm, settings)) + 1, f"{arm}, seed {settings['seed']}")
+            return record
+
+        append_missing(path, searches, run)
     return path
 
 

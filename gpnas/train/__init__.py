@@ -13,7 +13,7 @@ from gpnas.train._front import front_config, train_front
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import Finished, load_run
 from gpnas.train._loop import train, train_replicas
-from gpnas.train._metrics import Progress
+from gpnas.train._metrics import Progress, progress
 from gpnas.train._network import check_task
 from gpnas.train._optimizer import find_optimizer, scale_by_rate
 from gpnas.train._placement import shardings
@@ -41,7 +41,7 @@ __all__ = [
     "check_config", "check_task", "classification", "config_from_json", "config_key", "data_of",
     "distributed", "find_optimizer",
     "front_config", "init_state", "load_data", "load_run", "make_plan",
-    "make_program", "make_step", "missing_groups", "percent", "run_group", "run_key",
+    "make_program", "make_step", "missing_groups", "percent", "progress", "run_group", "run_key",
     "run_study", "scale_by_rate", "settings", "shardings", "state_of", "study", "supervised",
     "task", "train", "train_front", "train_replicas",
 ]  # fmt: skip

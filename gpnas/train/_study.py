@@ -15,7 +15,7 @@ from gpnas._files import PathLike, append_line, check_writable, read_lines, reco
 from gpnas._locks import locked
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
-from gpnas.errors import UserError, check_choice, explained
+from gpnas.errors import UserError, check_choice, explained, one_of
 from gpnas.sections import check_section
 from gpnas.train._config import base, check_config, config_key
 from gpnas.train._load_data import load_data
@@ -110,7 +110,7 @@ def settings(config: ConfigDict) -> Iterator[tuple[str, list[ConfigDict]]]:
     for name in only:
         same = arms_named(name, config.arms)
         if not same:
-            raise UserError("only", name, ", ".join(config.arms))
+            raise UserError("only", name, one_of(name, config.arms))
         chosen += same
     for arm in dict.fromkeys(chosen):
         own = config.arms[arm]

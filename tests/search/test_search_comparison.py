@@ -46,8 +46,9 @@ def lines(path):
 
 
 @pytest.mark.slow
-def test_what_is_there_is_not_searched_again(tmp_path):
+def test_what_is_there_is_not_searched_again(tmp_path, capsys):
     path = compare(small(only="random", seeds=1), str(tmp_path))
+    assert capsys.readouterr().err == "small 1/1 random, seed 0\n"
     first = lines(path)
     assert [record["arm"] for record in first] == ["random"]
     records = lines(compare(small(), str(tmp_path)))

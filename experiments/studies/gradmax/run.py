@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from experiments.studies import study
 from gpnas import masks as gm
 from gpnas import units
-from gpnas.errors import UserError
+from gpnas.errors import UserError, check_choice
 from gpnas.methods import dense
 from gpnas.models import Model
 from gpnas.provenance import provenance
@@ -102,8 +102,7 @@ def _check(config: ConfigDict) -> None:
     if not config.learning_rate > 0:
         raise UserError("learning_rate", config.learning_rate, "a number above 0")
     for name in config.arms:
-        if name not in ARMS:
-            raise UserError("arms", name, ", ".join(ARMS))
+        check_choice("arms", name, ARMS)
 
 
 def relu1(x: jax.Array) -> jax.Array:
