@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from gpnas._natural_order import natural_order as natural_order
 
+_MOST = 2**31 - 1  # elements that an int32 counts
 #: Any pytree.
 Tree = Any
 _Value = TypeVar("_Value")
@@ -95,7 +96,13 @@ def total(leaves: Iterable[jax.Array]) -> jax.Array:
     """Returns () int32, the number of True elements in bool arrays; may be traced.
 
     Sums in float32 where that is exact in any order: twice as fast on a CPU.
+
+    Raises:
+      ValueError: If the arrays have 2³¹ elements or more.
     """
+    leaves = list(leaves)
+    if (size := sum(leaf.size for leaf in leaves)) > _MOST:
+        raise ValueError(f"masks: got {size} elements, allowed: at most {_MOST}")
 
     def one(leaf: jax.Array) -> jax.Array:
         exact = leaf.size <= 2**24

@@ -22,6 +22,7 @@ from gpnas.units.cost import (
     unit_latency,
 )
 
+_ROUNDING = 1e-6  # relative error of a total cost in float32
 #: `{group: (size,)}`: bool masks, or values of units.
 Units = dict[str, jax.Array]
 
@@ -146,7 +147,7 @@ def cost_budget(
 
     def update_fn(masks: Units, state: Skips, ctx: MaskContext) -> tuple[Units, Skips]:
         def at_update(active: Units) -> Units:
-            limit = budget(ctx.step)
+            limit = budget(ctx.step) * (1 + _ROUNDING)
             low = jnp.minimum(limit, cost.total(active)) * (1 - exchange(ctx.step))
             return _exchange(knapsack_of(active), active, ctx, low, limit)
 

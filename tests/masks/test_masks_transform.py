@@ -322,3 +322,11 @@ def test_a_context_is_a_pytree():
     ctx = context(3)
     assert jax.jit(lambda c: c.step + 1)(ctx) == 4
     assert dataclasses.replace(ctx, may_update=False).may_update is False
+
+
+def test_weights_are_counted_in_int32_or_refused():
+    """Two leaves of 1.2 billion weights would have a negative count."""
+    masks = {"kernel": jax.ShapeDtypeStruct((40_000, 30_000), bool)}
+    assert jax.eval_shape(lambda m: tree.total(m.values()), masks).dtype == jnp.int32
+    with pytest.raises(ValueError, match="masks: got 2400000000 elements, allowed: at most 214"):
+        jax.eval_shape(lambda m: tree.total([*m.values(), *m.values()]), masks)

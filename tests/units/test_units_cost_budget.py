@@ -153,6 +153,16 @@ def test_units_are_grown_up_to_the_budget(start):
     assert all(bool(m.all()) for m in active.values())
 
 
+def test_a_budget_of_the_whole_network_prunes_nothing():
+    costs = units.relative_costs(MODEL)
+    rounded = costs._replace(total=lambda active: costs.total(active) * (1 + 2e-7))
+    transform = units.cost_budget(rounded, schedule.constant(1.0), least=LEAST)
+    masks, state = transform.init(all_active(), scores(0), KEY)
+    ctx = MaskContext(jnp.int32(1), scores(0), scores(1), KEY)
+    for found in (masks, transform.update(all_active(), state, ctx)[0]):
+        assert all(mask.all() for mask in found.values())
+
+
 def test_the_units_of_lowest_score_per_cost_are_pruned():
     active, _, costs = updated(0.7, all_active())
     drop, whole = scores(0), all_active()
