@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from gpnas._aborts import one_line_on_abort
 from gpnas._files import NO_SPACE, cache_home
 from gpnas._shipped import find_config
 from gpnas._stop import Stopped, interruptible, stop_signal
-from gpnas.errors import GaveUp, UserError, one_of
+from gpnas.errors import GaveUp, UserError, brief, one_of, user_line
 
 __all__ = [
     "EXIT_DIVERGED", "EXIT_IO", "EXIT_STOPPED", "EXIT_USER", "check_kind", "check_unused",
@@ -341,5 +342,5 @@ def _last_line(error: BaseException) -> str:
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     lines = text.strip().splitlines() or [""]
     if "Traceback (most recent call last):" in text:
-        return lines[-1]
-    return lines[0] if isinstance(error, flags.Error) else f"{type(error).__name__}: {lines[0]}"
+        return lines[-1] + user_line(re.findall(r'File "([^"]+)", line (\d+)', text))
+    return lines[0] if isinstance(error, flags.Error) else brief(error)

@@ -5,11 +5,17 @@ import difflib
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
+_PATHS = sysconfig.get_paths()
+_LIBRARIES = (  # prefixes of files that are not the user's
+    *("<", os.path.dirname(__file__)),
+    *(_PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+)
 _LONG = 300  # characters of a field or value in a message; paths are not shortened
 _LONGEST = 2000  # characters of `allowed`, for example all failed sources of a data set
 
@@ -118,16 +124,23 @@ class GaveUp(RuntimeError):
 
 
 def brief(error: BaseException) -> str:
-    """Returns type and message of another library's error in one short line."""
-    return f"{type(error).__name__}: {one_line(str(error).strip(), _LONG)}"
+    """Returns type and message of an error in one short line, and the user's line of code, if any.
+
+    The user's code is a module outside gpnas and Python's library folders.
+    """
+    frames = [(one.filename, one.lineno) for one in traceback.extract_tb(error.__traceback__)]
+    text = one_line(str(error).strip(), _LONG)
+    return f"{type(error).__name__}: {text}{user_line(frames)}"
 
 
-def describe(error: BaseException) -> str:
-    """Returns `brief` with the place where the error was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return brief(error)
-    return f"{brief(error)} ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})"
+def user_line(frames: Iterable[tuple[str, object]]) -> str:
+    """Returns ", line 5 of own.py" for the innermost frame of the user's code, "" if there is none.
+
+    Args:
+      frames: `(file, line)`, outermost first.
+    """
+    own = [frame for frame in frames if not frame[0].startswith(_LIBRARIES)]
+    return f", line {own[-1][1]} of {os.path.basename(own[-1][0])}" if own else ""
 
 
 def one_line(text: str, most: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from gpnas._files import NO_SPACE
-from gpnas.errors import UserError, check_choice, describe, one_line, one_of
+from gpnas.errors import UserError, brief, check_choice, one_of
 
 _Thing = TypeVar("_Thing")
 
@@ -91,7 +91,7 @@ def find(field: str, name: str, known: Mapping[str, _Thing], returns: type | Non
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a user's module may raise anything
-        raise UserError(field, name, f"{allowed} ({one_line(str(error), 160)})") from error
+        raise UserError(field, name, f"{allowed} ({brief(error)})") from error
     if returns is not None:
         check_makes(field, name, found, (returns,))
     return found
@@ -155,7 +155,7 @@ def call_user(
     except Exception as error:  # user code may raise anything
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
-        raise UserError(field, got, f"{allowed} ({describe(error)})") from error
+        raise UserError(field, got, f"{allowed} ({brief(error)})") from error
 
 
 def made_type(found: Any) -> type | None:

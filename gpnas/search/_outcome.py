@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gpnas._files import NO_SPACE
-from gpnas.errors import GaveUp, UserError, describe
+from gpnas.errors import GaveUp, UserError, brief
 from gpnas.search._history import History, Proposal, Propose, Trial
 
 FAILURES = 20  # consecutive failures after which a search ends
@@ -48,7 +48,7 @@ def attempt(evaluate: Callable[[], Any]) -> Any:
     except Exception as error:  # a user's module or objective may raise anything
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
-        return Failed(describe(error))
+        return Failed(brief(error))
 
 
 def completed(trial: Trial, outcome: Outcome, needed: Collection[str] = ()) -> Trial:

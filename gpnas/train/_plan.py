@@ -282,8 +282,9 @@ def _of_size(batch: Any, size: int) -> Any:
 def _check_step(
     name: str, task: Task, method: Method, tx: Any, gate_tx: Any, batch: Any, axis: str | None
 ) -> None:
-    """Traces a step if the method intercepts the network's layers, to check that it can."""
-    if not method.gates.reads_network and method.hooks.on_eval is None:
+    """Traces a step if the method intercepts the network's layers or is a user's own."""
+    own = ":" in name
+    if not (own or method.gates.reads_network or method.hooks.on_eval is not None):
         return
     if method.gates.reads_network and task.model.module is None:
         raise UserError("method.name", name, "one without gates, since the network is not Linen's")
@@ -294,7 +295,8 @@ def _check_step(
         state = init_state(task, method, tx, zeros[0][:1], key, gate_tx=gate_tx)
         return step(state, zeros)
 
-    with explained("method.name", name, "one that can analyse this network", *_MISFITS):
+    allowed = "one that can train this network" if own else "one that can analyse this network"
+    with explained("method.name", name, allowed, *_MISFITS):
         jax.eval_shape(jax.vmap(first, axis_name=axis), jax.random.split(jax.random.key(0), 1))
 
 

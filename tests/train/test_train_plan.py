@@ -250,3 +250,29 @@ def test_a_network_without_units_cannot_develop_them(tiny, digits, widths):
     config.model.widths = widths
     with pytest.raises(UserError, match=r"method\.name: got .*a network with units to prune"):
         make_plan(config, digits)
+
+
+OWN = """
+from gpnas.masks import plasticity, schedule, score
+from gpnas.methods import Forecast, Method
+
+
+def of_nothing(stats, ctx):
+    return ctx.nothing
+
+
+def own(*, total_steps: int) -> Method:
+    drop = score.magnitude()._replace(value=of_nothing)
+    dense = schedule.constant(1.0)
+    transform = plasticity(drop=drop, grow=score.random(), density=dense, every=10)
+    return Method(transform, Forecast(dense))
+"""
+
+
+def test_an_error_in_a_score_of_the_users_own_names_the_line(tiny, digits, tmp_path, monkeypatch):
+    (tmp_path / "with_own_score.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError) as raised:
+        make_plan(tiny(name="with_own_score:own"), digits)
+    assert str(raised.value).startswith("method.name: got 'with_own_score:own', allowed: one that")
+    assert str(raised.value).endswith("no attribute 'nothing', line 7 of with_own_score.py)")
