@@ -279,7 +279,7 @@ def test_a_mistake_is_one_line(changed, message, tmp_path):
 @pytest.mark.parametrize(
     ("field", "own", "message"),
     [
-        ("space", "raises", r"a space that can be made \(KeyError: 'no such thing' \(test_search"),
+        ("space", "raises", r"a space that can be made \(KeyError: 'no such thing', line 62"),
         ("space", "no_space", "a Space whose `build` makes networks, not 3"),
         ("space", "no_networks", "a Space whose `build` makes networks"),
         ("space", "with_lists", "hashable networks: tuples, not lists, as fields of Sequential"),
