@@ -1,6 +1,6 @@
 """Prints a network layer by layer: shapes, parameters, MACs, units, and masked weights.
 
-    gpnas summary --config=lenet5                         # a run's, before its first step
+    gpnas summary --config=lenet5                         # a run's or a front's, before its start
     gpnas summary --workdir=runs/rigl                     # a finished run's
     gpnas summary --network=my_net:Net --inputs=28,28,1   # any class of Linen, NNX or Equinox
 
@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from gpnas import train, units
 from gpnas.commandline import check_kind, check_unused, no_arguments, start
@@ -24,7 +24,7 @@ from gpnas.errors import UserError
 from gpnas.models import Model
 from gpnas.plugins import call_user
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Of a run.", lock_config=True)
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Of a run or a front.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _NETWORK = flags.DEFINE_string("network", None, "Name of a network, or module:class of your own.")
 _INPUTS = flags.DEFINE_list("inputs", ["28", "28", "1"], "Shape of one input of --network.")
@@ -60,10 +60,15 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _of_config() -> tuple[Model, Any, Any]:
-    check_kind(_CONFIG.value, "train")
-    plan = train.make_plan(_CONFIG.value, train.load_data(_CONFIG.value))
+    config = _CONFIG.value
+    if "front" in config:  # the network is that of its main run; masks are made later
+        dense = train.base(name="dense")
+        config = ConfigDict({field: config[field] for field in dense})
+        config.method = dense.method
+    check_kind(config, "train")
+    plan = train.make_plan(config, train.load_data(config))
     one = jnp.zeros((1, *plan.inputs.shape), plan.inputs.dtype)
-    key = jax.random.key(_CONFIG.value.seed)
+    key = jax.random.key(config.seed)
     state = train.init_state(plan.task, plan.method, plan.tx, one, key, gate_tx=plan.gate_tx)
     return plan.task.model, {"params": state.params, **state.model_state}, one
 

@@ -48,3 +48,11 @@ def test_a_table_of_a_network_of_ones_own(python, tmp_path):
     assert done.returncode == 2 and done.stderr.startswith("classes: got 3, allowed: no value")
     done = python(*call, "--network=lenet5", "--workdir=runs", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("summary: got ['workdir', 'network']")
+
+
+@pytest.mark.slow
+def test_a_front_is_described_by_the_network_with_which_it_starts(python, tmp_path):
+    command = ("-m", "gpnas", "summary", "--config=front", "--config.data.name=digits")
+    done = python(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split("  ")[0] == "total" and "conv3" in done.stdout
