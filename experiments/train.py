@@ -47,8 +47,8 @@ _LOST = flags.DEFINE_integer(
 _JOINING = ("distributed", "coordinator", "processes", "process", "lost_seconds")
 flags.mark_flags_as_required(["config", "workdir"])
 _HINT = (
-    "Masks alone do not make the network smaller: `export --workdir={workdir}` removes its inactive"
-    " units{more}."
+    "Masks alone do not make the network smaller: `gpnas export --workdir={workdir}` removes its"
+    " inactive units{more}."
 )
 _OF_UNITS = " (the config development_units prunes whole units)"
 
@@ -119,7 +119,7 @@ def _print(record: Mapping[str, Any]) -> None:
     print(
         f"{record['arm']}: test {metric.text(last)} at the last step,"
         f" {metric.text(selected, named=False)} at the step selected on validation;"
-        f" {cost['nonzeros']} of {cost['weights']} weights,"
+        f" {cost['nonzeros']:,} of {cost['weights']:,} weights,"
         f" training FLOPs {cost['train_flops'] / cost['train_flops_dense']:.3f} of dense,"
         f" {record['wall_s']:.1f} s"
     )

@@ -4,8 +4,12 @@
     gpnas worker --storage=postgresql+psycopg://me@host/database --workdir=runs --results=results
 
 This is `gpnas search` or `gpnas sweep` without a config, whichever began the study, with the flags
-and exit codes of that command: a search takes no `--results`. `--name` selects one of several
-studies.
+and exit codes of that command:
+
+    --storage  URL of the database.
+    --name     Name of the study, if the database has several.
+    --workdir  Folder of the runs (sweep), or of the weights and results (search).
+    --results  Folder of the records (sweep only).
 """
 
 import runpy

@@ -9,6 +9,7 @@ import ast
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import re
 import signal
@@ -42,11 +43,10 @@ EXIT_DIVERGED = 3
 EXIT_IO = 74
 #: Exit code of an interruption by SIGTERM or SIGINT (EX_TEMPFAIL).
 EXIT_STOPPED = 75
+_FLAGS_ONLY = "flags only, each as --name=value"
 _HELP = {"--help", "-help", "--helpshort", "--helpfull", "--helpxml", "-h"}
-_DENIED = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
-)
+_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DENIED = (*_ACCESS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 # Commands, and the fields that identify their configs. A front's config also has a run's fields;
 # `search` also accepts comparisons.
@@ -200,7 +200,7 @@ def no_arguments(argv: Sequence[str]) -> None:
       UserError: If there are other arguments.
     """
     if argv[1:]:
-        raise UserError("command line", argv[1], "flags only, each as --name=value")
+        raise UserError("command line", argv[1], _FLAGS_ONLY)
 
 
 def check_unused(holders: Sequence[flags.FlagHolder], allowed: str) -> None:
@@ -243,7 +243,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         except Exception as error:  # a config file may raise anything
             for flag in _config_flags():
                 _check_config(flag, argv)
-            _check_required(error)
+            _check_required(error, argv)
             allowed = f"flags as --helpfull lists them ({_last_line(error)})"
             raise UserError("command line", " ".join(argv[1:]), allowed) from error
     for name in flags.FLAGS:
@@ -266,8 +266,11 @@ def _completing(argv: Sequence[str]) -> Iterator[None]:
             parser.parse = parse
 
 
-def _check_required(error: Exception) -> None:
+def _check_required(error: Exception, argv: Sequence[str]) -> None:
     """Raises `UserError` if parsing failed for lack of a flag, or of the config of a field."""
+    for before, one in itertools.pairwise(argv):
+        if one[:1] != "-" and (before[:1] != "-" or "=" in before):  # no flag, nor a flag's value
+            raise UserError("command line", one, _FLAGS_ONLY) from error
     if isinstance(error, flags.UnrecognizedFlagError):
         field = error.flagname
         name = field.partition(".")[0]

@@ -92,7 +92,7 @@ def paper_table(caption: str, bars: Sequence[Bar], records: Sequence[Record]) ->
     columns = [
         Column("arm", numeric=False),
         Column("paper", numeric=False),
-        Column("asked of ours", numeric=False),
+        Column("target", numeric=False),
         Column("test error % at last step"),
         Column("at selected step"),
         Column("compression"),

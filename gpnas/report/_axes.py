@@ -16,6 +16,7 @@ from matplotlib.ticker import (
 from gpnas.report import formatting, stats, style
 from gpnas.report._groups import Series
 from gpnas.report._labels import text_width, to_pixels
+from gpnas.report._metric import TaskMetric
 
 Axis = Literal["x", "y"]
 
@@ -58,6 +59,16 @@ def set_scale(ax: Axes, axis: Axis, numbers: Sequence[float], ratio: float = 10.
         plain.set_scientific(False)
         target.set_major_formatter(plain)
     return log
+
+
+def bounds(found: stats.Estimate, metric: TaskMetric) -> list[float]:
+    """Returns the values that an axis of the metric must include: seeds and ends of the interval.
+
+    An interval of two seeds is left out, since it would hide all differences. Percentages end at 0.
+    """
+    half = (found.half or 0.0) if found.n > 2 else 0.0
+    least = 0.0 if metric.unit == "%" else float("-inf")
+    return [max(found.mean - half, least), found.mean + half, *found.values]
 
 
 def set_limits(ax: Axes, axis: Axis, numbers: Sequence[float], log: bool, pad: float) -> None:

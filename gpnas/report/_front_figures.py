@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from gpnas.report import _front_results as results
 from gpnas.report import formatting, stats, style
-from gpnas.report._axes import mark_estimate, set_limits, set_scale, thin_ticks
+from gpnas.report._axes import bounds, mark_estimate, set_limits, set_scale, thin_ticks
 from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Summary
 from gpnas.report._labels import place_labels, shorten_to_width, text_width
@@ -138,12 +138,12 @@ def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: A
     metric, points = fronts[0].metric, _points(fronts, x)
     reference = results.full_network(fronts).mean(x, metric) if x.startswith("ms") else None
     xs = [at for _, at, _ in points] + ([reference] if reference else [])
-    ys = [y for _, _, e in points for y in (e.mean - (e.half or 0), e.mean + (e.half or 0))]
+    ys = [y for _, _, e in points for y in bounds(e, metric)]
     log = set_scale(ax, "x", xs, 1.0)
     set_limits(ax, "x", xs, log, 0.08)
     set_limits(ax, "y", ys, set_scale(ax, "y", ys, float("inf")), 0.14)
     ax.set(
-        xlabel=axis + (" (log scale)" if named else ""), ylabel=metric.axis(f"test {metric.title}")
+        xlabel=axis + (" (log scale)" if log else ""), ylabel=metric.axis(f"test {metric.title}")
     )
     thin_ticks(ax)
     if reference:
@@ -151,21 +151,22 @@ def _draw_against(fronts: Sequence[Front], x: str, axis: str, named: bool, ax: A
     for series in (results.UNIFORM, results.RETRAINED, results.FOUND):
         own = [(at, e) for row, at, e in points if row.series is series]
         colour = style.colour(series)
-        ax.plot([at for at, _ in own], [e.mean for _, e in own], color=colour, lw=1.6, alpha=0.8)
+        if not x.startswith("ms"):  # latencies of the levels need not be in order
+            xs, ys = [at for at, _ in own], [e.mean for _, e in own]
+            ax.plot(xs, ys, color=colour, lw=1.6, alpha=0.8)
         for at, e in own:
             mark_estimate(ax, at, e, series, 8 if named else 6)
-    if named:
-        place_labels(ax, _labels(points))
+    place_labels(ax, _labels(points, named))
 
 
 def _labels(
-    points: Sequence[tuple[results.FrontNetwork, float, Any]],
+    points: Sequence[tuple[results.FrontNetwork, float, Any]], levels: bool
 ) -> list[tuple[Any, str, str]]:
     """Returns labels: the level beside each found network, and the name beside each line."""
     found = [
         ([(at, e.mean)], row.name, style.colour(row.series))
         for row, at, e in points
-        if row.series is results.FOUND
+        if levels and row.series is results.FOUND
     ]
     names = {row.series: [] for row, _, _ in points}  # type: ignore[var-annotated]
     for row, at, e in points:

@@ -11,6 +11,7 @@ from gpnas.report._metric import TaskMetric
 from gpnas.report._read_front import Front
 from gpnas.report._table import Cell, Column, Table, number_cell
 
+_SPEED_UP = "One thread; in parentheses or below: speed-up over the whole network"
 BATCHES = (1, 64)  # batch sizes whose single-thread latency is shown
 FOUND = Series("", "front", "", "found", 1, 0)
 UNIFORM = Series("", "uniform", "", "uniform", 0, 0)
@@ -100,10 +101,17 @@ def members(fronts: Sequence[Front]) -> list[FrontNetwork]:
 
 
 def full_network(fronts: Sequence[Front]) -> FrontNetwork:
-    """Returns the whole network with its size and latency."""
-    rows = [_mapping(front.record.get("whole")) for front in fronts]
+    """Returns the whole network: size, latency, and its metric if it was trained to the end."""
+    rows = [_whole(front) for front in fronts]
     latency = [front.latency.get("main", {}) for front in fronts]
     return FrontNetwork(FOUND, 1.0, "", rows, latency, ())
+
+
+def _whole(front: Front) -> Mapping[str, Any]:
+    own = _mapping(front.record.get("whole"))
+    networks = [row for kind, _ in _KINDS for row in front.networks(kind)]
+    trained = [row for row in networks if own and row.get("units") == own.get("units")]
+    return {**(trained or [{}])[0], **own, "train_flops": None}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -137,9 +145,9 @@ def front_table(fronts: Sequence[Front]) -> Table:
         *_size_columns(size_of(fronts)),
         Column(f"test {metric.label}", help="At the last step"),
         Column(f"validation {metric.label}", help="At the last step"),
-        *(Column(f"ms, batch {b}", help="One thread; in small: times faster") for b in timed),
+        *(Column(f"ms, batch\N{NO-BREAK SPACE}{b}", help=_SPEED_UP) for b in timed),
         Column("widths", numeric=False, help="Active units of each layer"),
-        Column("training FLOPs", help="Of the branch, without the main run"),
+        Column("training FLOPs", help="Of found networks: of the branch, without the main run"),
         *([Column("files", numeric=False)] if linked else []),
     ]
     body = [[Cell("whole network", "whole network"), *_cells(full_network(fronts), fronts, timed)]]
@@ -147,14 +155,14 @@ def front_table(fronts: Sequence[Front]) -> Table:
     if linked:
         files = [Cell(formatting.MISSING), *(Cell("", links=tuple(row.files)) for row in rows)]
         body = [[*line, cell] for line, cell in zip(body, files, strict=True)]
-    notes = [note for note in (cost_sentence(fronts), _uniform_sentence(fronts)) if note]
-    notes.append("The table has the training FLOPs of each found network's branch alone.")
+    sentences = (cost_sentence(fronts), _uniform_sentence(fronts), _flops_sentence(fronts))
+    notes = [sentence for sentence in sentences if sentence]
     if len(fronts) == 1:
         notes.append("One seed: the differences between networks are preliminary.")
     else:
         notes.append(
             f"Means over {len(fronts)} seeds ± half the 95 % interval; widths and files are those"
-            f" of seed {fronts[0].record.get('seed')}."
+            f" of seed {fronts[0].record.get('seed')}, whose MACs can differ from the mean."
         )
     notes += _latency_notes(fronts, rows, timed)
     return Table(f"Networks from one run: {title(fronts)}", columns, body, notes)
@@ -167,8 +175,8 @@ def _latency_notes(
     if not timed:
         return []
     notes = [
-        f"Milliseconds: the shortest call of the {fronts[0].format} file with one thread, on this"
-        " machine; smaller figures: times faster than the whole network."
+        f"Milliseconds: the shortest call of the {fronts[0].format} file, on this machine."
+        f" {_SPEED_UP}."
     ]
     whole, metric = full_network(fronts), fronts[0].metric
     found = [row for row in rows if row.series is FOUND]
@@ -178,8 +186,8 @@ def _latency_notes(
         for batch in timed
     ):
         notes.append(
-            "Some networks are slower than the whole one. Runtimes compute channels in blocks:"
-            " --config.method.round_to=8 or 16 keeps the widths at multiples."
+            "Some networks are slower than the whole one. Runtimes compute channels in blocks: a"
+            " method.round_to of 8 or 16 keeps the widths at multiples of it."
         )
     return notes
 
@@ -244,8 +252,26 @@ def cost_sentence(fronts: Sequence[Front]) -> str:
         return ""
     return (
         f"Training {f'these {count} networks' if count > 1 else 'the network'} took"
-        f" {formatting.digits(own / dense)} times the FLOPs of one dense run of the whole network"
-        f" over {formatting.plural(round(epochs or 0), 'epoch')}, and {duration(wall)}."
+        f" {formatting.digits(own / dense)} times the FLOPs of one dense run of the whole network,"
+        f" as long as the main run ({formatting.plural(round(epochs or 0), 'epoch')}), and"
+        f" {duration(wall)}."
+    )
+
+
+def _flops_sentence(fronts: Sequence[Front]) -> str:
+    """Describes the training FLOPs of the table, which lack those of the main run."""
+    metric = fronts[0].metric
+    total, dense = (
+        stats.estimate(formatting.number(front.record, field) for front in fronts)
+        for field in ("train_flops", "train_flops_dense")
+    )
+    branches = [row.mean("train_flops", metric) for row in members(fronts) if row.series is FOUND]
+    if total is None or dense is None:
+        return ""
+    main = total.mean - sum(own or 0.0 for own in branches)
+    return (
+        "Training FLOPs of a found network are those of its branch. The main run, which all share,"
+        f" took {formatting.si(main)}; one dense run takes {formatting.si(dense.mean)}."
     )
 
 

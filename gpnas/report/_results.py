@@ -54,7 +54,7 @@ def result_table(summary: Summary, problem: str = "") -> Table:
     if any(len(group.runs) < 5 for group in summary.groups):
         notes.append(
             ("No arm has" if few < 5 else "Some arms do not have")
-            + " the five seeds that a claim needs; read such rows as preliminary."
+            + " five seeds; rows with fewer are preliminary."
         )
     if len(summary.groups) > MAX_ROWS:
         notes.append(f"{len(summary.groups) - MAX_ROWS} more rows are not shown.")
@@ -80,8 +80,8 @@ def _result_columns(metric: TaskMetric) -> list[Column]:
         Column("mean training density", help="Density averaged over training"),
         Column("training FLOPs ÷ dense", help="Integrated over training"),
         Column("inference MACs ÷ dense", help="With active weights only"),
-        Column("dead units", help="Units with no active incoming weight, all layers"),
-        Column("wall s", help="Wall time of a run, mean over seeds"),
+        Column("units without inputs", help="No active incoming weight; all layers"),
+        Column("wall s", help="Training and evaluation of a run, mean over seeds"),
     ]
 
 
@@ -232,7 +232,7 @@ def _seeds(group: Group) -> Cell:
 def _value(metric: TaskMetric, found: stats.Estimate | None) -> Cell:
     if found is None:
         return Cell(formatting.MISSING)
-    detail = "" if found.half is not None else stats.EQUAL if found.n > 1 else "pilot (1 seed)"
+    detail = "" if found.half is not None else stats.EQUAL if found.n > 1 else "1 seed"
     text = metric.interval(found).removesuffix(f" ({stats.EQUAL})")
     return Cell(text, found.mean, detail=detail)
 

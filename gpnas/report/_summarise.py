@@ -58,7 +58,12 @@ def summarise(loaded: Loaded) -> Summary:
         searches=tuple(g for g in groups if g.runs[0].is_search),
         series=tuple(sorted(series.values(), key=order)),
         unfinished=tuple(run for run in runs if not run.finished),
-        warnings=(*_several(problem_names), *_comparability(finished), *loaded.warnings),
+        warnings=(
+            *_several(problem_names),
+            *_comparability(finished),
+            *_empty_layers(finished),
+            *loaded.warnings,
+        ),
         problem_names=problem_names,
         fronts=by_series_key(loaded.fronts),
     )
@@ -154,6 +159,21 @@ def _comparability(runs: Sequence[Run]) -> list[str]:
         if len(seen) > 1:
             warnings.append(f"The runs come from {len(seen)} {plural}: {consequence}.")
     return warnings
+
+
+def _empty_layers(runs: Sequence[Run]) -> list[str]:
+    """Returns warnings of layers without active weights, which are normal if units are pruned."""
+    found = collections.Counter[tuple[str, str]]()
+    for run in runs:
+        if not any("units" in line for line in formatting.items(run.record, "curve")[-1:]):
+            for layer in formatting.items(run.record, "layers"):
+                if layer.get("nonzeros") == 0:
+                    found[run.arm, str(layer.get("path"))] += 1
+    return [
+        f"{formatting.shorten(arm, MAX_NAME)}: {formatting.plural(count, 'run')} without an active"
+        f" weight in {formatting.shorten(path, MAX_NAME)}."
+        for (arm, path), count in sorted(found.items())
+    ]
 
 
 def _several(problem_names: Mapping[Problem, str]) -> list[str]:

@@ -9,8 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import ScaledTranslation
 
-from gpnas.report import formatting, stats, style
-from gpnas.report._axes import Axis, mark_estimate, mark_mean, set_limits, set_scale, thin_ticks
+from gpnas.report import formatting, style
+from gpnas.report._axes import (
+    Axis,
+    bounds,
+    mark_estimate,
+    mark_mean,
+    set_limits,
+    set_scale,
+    thin_ticks,
+)
 from gpnas.report._figures import NARROW, WIDE, FigureSpec, Panel
 from gpnas.report._groups import Group, Series, Summary, quantity
 from gpnas.report._labels import place_labels, shorten_to_width, text_width
@@ -121,11 +129,6 @@ def _one_dense(groups: Sequence[Group], seeds: int = 1) -> bool:
     return len(dense) == 1 and dense[0].n >= seeds
 
 
-def _bounds(estimate: stats.Estimate) -> list[float]:
-    half = estimate.half or 0.0
-    return [estimate.mean - half, estimate.mean + half, *estimate.values]
-
-
 def _scale(ax: Axes, axis: Axis, metric: TaskMetric, numbers: Sequence[float], pad: float) -> None:
     """Sets scale, limits and label of an axis of the test metric."""
     # A logarithmic axis would compress metrics whose higher values are better.
@@ -137,7 +140,7 @@ def _scale(ax: Axes, axis: Axis, metric: TaskMetric, numbers: Sequence[float], p
 
 def _draw_intervals(groups: Sequence[Group], metric: TaskMetric, ax: Axes) -> None:
     rows = [(g, e) for g in groups if (e := g.estimate("test_last")) is not None]
-    _scale(ax, "x", metric, [number for _, e in rows for number in _bounds(e)], 0.06)
+    _scale(ax, "x", metric, [number for _, e in rows for number in bounds(e, metric)], 0.06)
     ax.set(ylim=(len(rows) - 0.4, -0.6))
     ax.grid(visible=False, axis="y")
     ax.spines["left"].set_visible(False)
@@ -218,7 +221,7 @@ def _draw_against(
     xs = [x for _, x, _ in shown]
     x_log = set_scale(ax, "x", xs, 5.0)
     set_limits(ax, "x", xs, x_log, 0.1)
-    _scale(ax, "y", metric, [number for _, _, e in shown for number in _bounds(e)], 0.08)
+    _scale(ax, "y", metric, [number for _, _, e in shown for number in bounds(e, metric)], 0.08)
     ax.set(xlabel=axis + (" (log scale)" if x_log else ""))
     if not x_log and min(xs) > 0:
         ax.set(xlim=(0, ax.get_xlim()[1]))

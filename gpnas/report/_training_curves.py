@@ -148,7 +148,7 @@ def layers_figure(summary: Summary) -> FigureSpec | None:
         short="Layers",
         heading="Density of each layer over training",
         caption=(
-            "A row is an arm, a column a layer."
+            "Active fraction of the weights of a layer."
             + (" Of each arm the setting with the fewest weights." if summary.is_sweep else "")
             + (f" The {MAX_LAYERS} largest layers; {hidden} more exist." if hidden > 0 else "")
             + frame.note

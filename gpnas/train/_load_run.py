@@ -121,6 +121,9 @@ def _record(workdir: pathlib.Path) -> dict[str, Any]:
     path = workdir / "record.json"
     if not path.exists():
         allowed = "the folder of a run that has finished, with its record.json"
+        if (workdir / "front.json").exists():
+            names = sorted(path.parent.name for path in workdir.glob("*/record.json"))
+            allowed = f"the folder of a network of this front: {', '.join(names)}"
         raise UserError("workdir", str(workdir), allowed)
     record = read_about(path)
     for field, kind in _FIELDS.items():

@@ -205,6 +205,8 @@ def _finish(
     curve = [line for line in lines if line["split"] == "train"]
     evaluations = [line for line in lines if line["split"] == "validation"]
     shown = ("step", "density", "grown", "pruned", "skipped", "layers", "units")
+    layers = layer_records(state.masks, table_of(run.configs[number].model.get("axes", {})))
+    warn_of_empty(layers, curve)
     result = dict(known) | {
         "metrics": {
             **tested,
@@ -217,7 +219,7 @@ def _finish(
             run.configs[number].analysis, plan, network, state.masks, data
         ),
         **({} if predicted is None else {"confusion": _confusion(data, predicted)}),
-        "layers": layer_records(state.masks, table_of(run.configs[number].model.get("axes", {}))),
+        "layers": layers,
         "evaluations": [
             {field: line[field] for field in ("step", "loss", name)} for line in evaluations
         ],
@@ -239,6 +241,13 @@ def _finish(
     result = sealed(result)
     write_json(workdir / "record.json", result)
     return result
+
+
+def warn_of_empty(layers: Sequence[Mapping[str, Any]], curve: Sequence[Mapping[str, Any]]) -> None:
+    """Warns of layers without active weights, unless units were pruned: blocks may be removed."""
+    empty = [layer["path"] for layer in layers if not layer["nonzeros"]]
+    if empty and "units" not in curve[-1]:
+        logging.warning("no active weights in %s", ", ".join(empty))
 
 
 def _test(

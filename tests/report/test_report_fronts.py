@@ -89,7 +89,7 @@ def test_the_table_has_what_a_reader_chooses_by(tmp_path):
     table = front_of(write(tmp_path / "front", content())).table
     assert [column.label for column in table.columns] == [
         "network", "MACs", "of the whole", "parameters", "test error %", "validation error %",
-        "ms, batch 1", "ms, batch 64", "widths", "training FLOPs", "files",
+        "ms, batch\xa01", "ms, batch\xa064", "widths", "training FLOPs", "files",
     ]  # fmt: skip
     whole, half, eighth, *uniform = cells(table)
     assert whole == [
@@ -102,11 +102,18 @@ def test_the_table_has_what_a_reader_chooses_by(tmp_path):
     assert eighth[0] == "found, 12.5 %"
     assert [row[0] for row in uniform] == ["uniform, 50 %", "uniform, 12.5 %"]
     assert table.notes[:2] == [
-        "Training these 2 networks took 0.70 times the FLOPs of one dense run of the whole network"
-        " over 20 epochs, and 3\xa0min\xa020\xa0s.",
+        "Training these 2 networks took 0.70 times the FLOPs of one dense run of the whole network,"
+        " as long as the main run (20 epochs), and 3\xa0min\xa020\xa0s.",
         "Training the uniform networks, each on its own, took 0.50 times the FLOPs of the dense"
         " run.",
     ]
+
+
+def test_the_whole_network_has_the_error_of_a_network_with_all_units(tmp_path):
+    own = content()
+    own["networks"][0]["units"] = own["whole"]["units"]
+    whole, half, *_ = cells(front_of(write(tmp_path / "front", own)).table)
+    assert whole[4:6] == half[4:6] == ["4.00", "5.00"] and whole[-2] == "–"
 
 
 @pytest.mark.parametrize(("ms", "slow"), [(0.02, False), (0.09, True)])

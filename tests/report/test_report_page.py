@@ -125,9 +125,9 @@ def test_only_killed_runs(make, tmp_path):
 def test_one_seed_is_a_pilot(make, tmp_path):
     path = make.records(tmp_path / "s" / "records.jsonl", [make.record("gmp", 0)])
     loaded = report.read_runs([path])
-    assert "pilot (1 seed)" in report.text_table(loaded)
+    assert "(1 seed)" in report.text_table(loaded)
     assert "±" not in report.text_table(loaded).splitlines()[2]
-    assert "pilot (1 seed)" in report.render(loaded)
+    assert "1 seed" in report.render(loaded)
 
 
 def test_a_page_of_one_run_compares_nothing(make, tmp_path):
@@ -315,3 +315,15 @@ def test_spread_is_in_order_and_within_bounds(wanted):
     assert all(b - a >= 10 - 1e-6 for a, b in itertools.pairwise(ascending))
     if all(wanted[b] - wanted[a] >= 10 for a, b in itertools.pairwise(order)):
         assert places == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_a_layer_without_active_weights_is_named(make, tmp_path, units):
+    """Where units are pruned, whole blocks may be."""
+    record = make.record("gmp", 0)
+    record["layers"][1]["nonzeros"] = 0
+    record["curve"][-1] |= {"units": {"conv1": 3}} if units else {}
+    path = make.records(tmp_path / "s" / "records.jsonl", [record])
+    warnings = report.summarise(report.read_runs([path])).warnings
+    empty = [f"gmp: 1 run without an active weight in {record['layers'][1]['path']}."]
+    assert [warning for warning in warnings if "active weight" in warning] == empty * (not units)

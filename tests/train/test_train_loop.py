@@ -19,6 +19,7 @@ from gpnas._files import append_line, line_of, read_lines
 from gpnas.errors import UserError
 from gpnas.train import Diverged, _checkpoint, _loop, _plan, train
 from gpnas.train._metrics import progress, time_left
+from gpnas.train._record import warn_of_empty
 from gpnas.train._shuffle import batch_order
 from gpnas.train._workdir import Written, keep_written, locked_run
 
@@ -347,3 +348,13 @@ def test_images_that_an_epoch_leaves_out_are_reported(dense, digits, tmp_path, c
     train(dense, tmp_path, digits)
     left = f"drops {len(digits.train) % batch} of {len(digits.train)} training examples"
     assert (left in caplog.text) == said
+
+
+@pytest.mark.parametrize(
+    "nonzeros, line, said",
+    [(0, {}, ["no active weights in Dense_1/kernel"]), (0, {"units": {}}, []), (3, {}, [])],
+)
+def test_a_layer_without_active_weights_is_logged(caplog, nonzeros, line, said):
+    layers = [{"path": "Dense_0/kernel", "nonzeros": 9}]
+    warn_of_empty([*layers, {"path": "Dense_1/kernel", "nonzeros": nonzeros}], [line])
+    assert caplog.messages == said

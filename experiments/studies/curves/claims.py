@@ -94,7 +94,7 @@ def _gap(
     gap = difference(arms[ours], arms[theirs], f)
     if gap is None:
         return claim, "not tested", "no density that both reached"
-    figures = f"{ours} minus {theirs}: {plain(gap, '+.3g')} {unit}"
+    figures = f"{ours} minus {theirs}: {plain(gap, '+.2f')} {unit}"
     return claim, verdict(gap, sign), figures.strip()
 
 
@@ -123,7 +123,7 @@ def _sparsifies(
         return claim, "not tested", f"no seed in common with {twin}"
     weights = f"{100 * mean(best, density_reached):.0f} % of the weights"
     figures = (
-        f"{name} minus {twin}: {plain(gap, '+.3g')} points at λ = {_price(best[0])}, {weights}"
+        f"{name} minus {twin}: {plain(gap, '+.2f')} points at λ = {_price(best[0])}, {weights}"
     )
     return claim, no_loss(gap), figures
 

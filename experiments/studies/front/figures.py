@@ -50,8 +50,9 @@ def front_figure(
     ]  # fmt: skip
     caption = (
         "Left: test error against MACs, relative to the whole network; means over seeds with 95 %"
-        " intervals. Right: active fraction of the units of each layer over the main run of the"
-        " first seed; branches begin at the vertical lines."
+        " intervals. *From scratch*: the networks of the front, trained anew; *random units*: units"
+        " are pruned at random. Right: active fraction of the units of each layer over the main run"
+        " of the first seed; branches begin at the vertical lines."
     )
     return FigureSpec("front", "One run, a front of networks", caption, panels, columns=2)
 
@@ -61,7 +62,7 @@ def _draw_errors(points: Mapping[str, list[tuple[float, Any]]], ax: Axes) -> Non
     ax.xaxis.set_minor_locator(NullLocator())
     levels = [level for level, _ in next(iter(points.values()))]
     ax.set_xticks(levels, [f"{100 * level:g} %" for level in levels])
-    ax.set(xlabel="MACs ÷ whole network (log scale)", ylabel="test error (%)")
+    ax.set(xlabel="MACs ÷ whole network (log scale)", ylabel="test error, %")
     ax.set_xlim(min(levels) / 1.3, max(levels) * 1.3)
     labels = []
     for name, (shade, marker) in _ROWS.items():
@@ -89,6 +90,6 @@ def _draw_widths(record: Mapping[str, Any], ax: Axes) -> None:
         ax.annotate(text, (network["step"], 1), xycoords=("data", "axes fraction"),
                     xytext=(0, 6), textcoords="offset points", ha="center",
                     color=style.MUTED)  # fmt: skip
-    ax.set(xlabel="step of the main run", ylabel="active units (%)", ylim=(0, 106))
+    ax.set(xlabel="step of the main run", ylabel="active units, %", ylim=(0, 106))
     ax.xaxis.set_major_formatter(lambda value, _: formatting.tick(value))
     place_labels(ax, labels)

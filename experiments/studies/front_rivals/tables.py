@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import moocore
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 from ml_collections import ConfigDict
 
 from experiments.studies.front_rivals.growing import METHODS, OVERSHOOT
@@ -282,9 +282,8 @@ def _draw(rows: Rows, levels: Sequence[float], ax: Axes) -> None:
         )  # fmt: skip
         known = [at for at in zip(macs, errors, strict=True) if np.isfinite(at[1])]
         labels.append((*max(known), name, colour))
-    ax.set(xscale="log", xlabel="MACs ÷ whole network's (log scale)", ylabel="test error (%)")
-    ax.set_xticks(list(levels))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set(xscale="log", xlabel="MACs ÷ whole network (log scale)", ylabel="test error, %")
+    ax.set_xticks(levels, [f"{100 * level:g} %" for level in levels])
     ax.xaxis.set_minor_locator(NullLocator())
     edge_labels(ax, labels)
 

@@ -139,4 +139,4 @@ def sign_table(records: Sequence[Record]) -> Table:
     """Tabulates the predictions of `signs`, one row each."""
     columns = [Column(label, numeric=False) for label in ("sign", "shows", "figures")]
     rows = [[Cell(text) for text in sign] for sign in signs(records)]
-    return Table("What must show", columns, rows)
+    return Table("Claims of the paper", columns, rows)
