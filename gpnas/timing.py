@@ -5,6 +5,7 @@ the machine affects all of them. Each is called once beforehand, to compile and 
 """
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -19,12 +20,13 @@ _COMPILING = "/jax/core/compile/"  # JAX's events of tracing, lowering and compi
 
 @contextlib.contextmanager
 def compiling() -> Iterator[Callable[[], float]]:
-    """Yields `() → seconds` that this process has spent tracing or compiling since then."""
+    """Yields `() → seconds` that this thread has spent tracing or compiling since then."""
     spans: list[tuple[float, float]] = []
+    own = threading.get_ident()
 
     def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
         del kwargs
-        if event.startswith(_COMPILING):
+        if event.startswith(_COMPILING) and threading.get_ident() == own:
             now = time.perf_counter()
             spans.append((now - duration_secs, now))
 

@@ -25,6 +25,7 @@ from gpnas.masks import tree
 from gpnas.train import _placement, _processes
 
 _OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays: metadata, digests
+_SILENT = threading.Lock()  # the verbosity is that of all runs of this process
 _LONGEST_S = 10.0  # wait for a thread of a failed save
 _METADATA = "_CHECKPOINT_METADATA"  # in each folder that Orbax has finished
 _STEP = re.compile("[0-9]+")
@@ -101,15 +102,16 @@ def _silent() -> Iterator[None]:
 
     If one of them fails, Orbax raises its error while others still write to the folder.
     """
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)
-    try:
-        yield
-    finally:
-        for thread in threading.enumerate():
-            if type(thread).__module__.startswith("orbax."):
-                thread.join(_LONGEST_S)
-        logging.set_verbosity(before)
+    with _SILENT:
+        before = logging.get_verbosity()
+        logging.set_verbosity(logging.FATAL)
+        try:
+            yield
+        finally:
+            for thread in threading.enumerate():
+                if type(thread).__module__.startswith("orbax."):
+                    thread.join(_LONGEST_S)
+            logging.set_verbosity(before)
 
 
 def _check_room(folder: pathlib.Path, tree: Any) -> None:

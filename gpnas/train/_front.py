@@ -8,9 +8,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gpnas._files import PathLike, sealed, write_json
-from gpnas._stop import Stopped
 from gpnas.data import Dataset
 from gpnas.provenance import provenance
+from gpnas.train._at_once import RunSpec, train_at_once
 from gpnas.train._config import base
 from gpnas.train._elastic import active_network
 from gpnas.train._front_folder import check_front_folder, locked_front, write_settings
@@ -31,8 +31,6 @@ from gpnas.train._front_plan import (
 from gpnas.train._front_record import Trained, front_record
 from gpnas.train._load_data import load_data
 from gpnas.train._load_run import load_run
-from gpnas.train._loop import train
-from gpnas.train._metrics import Progress, progress
 from gpnas.train._plan import make_plan
 from gpnas.train._rebuild import find_rebuild
 
@@ -91,7 +89,6 @@ def _train_all(
     data: Dataset,
 ) -> dict[str, Any]:
     """Trains all networks in a locked folder, see `train_front`."""
-    trained = functools.partial(_trained, folder, data)
     levels, table = relative_levels(run, settings, folder, data)
     main = main_config(run, settings, levels)
     main, plan = with_updates_before_levels(main, make_plan(main, data), data)
@@ -102,61 +99,45 @@ def _train_all(
         if settings.baselines or settings.retrain
     }
     write_settings(folder, config)
-    branch_steps = settings.branch_epochs * plan.steps_per_epoch
-    done, total = plan.total_steps, plan.total_steps + len(levels) * branch_steps
-    records = {"main": trained("main", main, _part(0, total))}
+    per_epoch = plan.steps_per_epoch
+    branch_steps = settings.branch_epochs * per_epoch
+    of_branches, of_main = len(levels) * branch_steps, plan.total_steps
+    train_group = functools.partial(train_at_once, folder=folder, data=data, title="front")
+    first = train_group([RunSpec("main", main, of_main)], after=of_branches)
     active: dict[str, Mapping[str, Any]] = {}
-    steps: dict[str, int] = {}
     found: dict[str, Mapping[str, Any]] = {}
+    steps, branches = dict[str, int](), []
     for level, epoch in zip(settings.front, level_epochs(main.train.epochs, settings), strict=True):
         name = f"level-{level:g}"
         finished = load_run(folder / "main", "last", data, epoch=epoch, plan=plan)
-        active[name], steps[name] = finished.units, epoch * plan.steps_per_epoch
+        active[name], steps[name] = finished.units, epoch * per_epoch
         variables = finished.variables
         if rebuild is not None:
             found[name], variables = active_network(
                 finished.plan, rebuild, variables, finished.units
             )
         branch = branch_config(main, settings, found.get(name), name)
-        records[name] = trained(name, branch, _part(done, total), variables=variables)
-        done += branch_steps
+        branches.append(RunSpec(name, branch, branch_steps, variables))
+    second = train_group(branches, before=of_main)
+    records = {**first.records, **second.records}
     scratch = {
         f"retrained-{level:g}": (found[f"level-{level:g}"], active[f"level-{level:g}"])
         for level in settings.front
         if settings.retrain
-    } | {
-        f"uniform-{level:g}": (uniform_architecture(plan, rebuild, uniform[level]), uniform[level])
-        for level in settings.front
-        if settings.baselines and rebuild is not None
     }
+    if settings.baselines and rebuild is not None:
+        for level, masks in uniform.items():
+            scratch[f"uniform-{level:g}"] = uniform_architecture(plan, rebuild, masks), masks
     epochs = equal_epochs(plan, records.values(), uniform.values()) if scratch else 0
-    total += len(scratch) * epochs * plan.steps_per_epoch
-    for name, (architecture, unit_masks) in scratch.items():
-        active[name] = unit_masks
-        own = scratch_config(main, settings, architecture, epochs, name)
-        records[name] = trained(name, own, _part(done, total))
-        done += epochs * plan.steps_per_epoch
-    summary = front_record(Trained(records, active, steps, plan, table))
+    active |= {name: unit_masks for name, (_, unit_masks) in scratch.items()}
+    others = [
+        RunSpec(name, scratch_config(main, settings, one, epochs, name), epochs * per_epoch)
+        for name, (one, _) in scratch.items()
+    ]
+    if others:
+        records |= train_group(others, before=of_main + of_branches).records
+    taken = first.seconds + second.seconds
+    summary = front_record(Trained(records, active, steps, plan, table, taken))
     record = sealed({"config": config.to_dict(), **provenance(), **summary})
     write_json(folder / "front.json", record)
     return record
-
-
-def _trained(
-    folder: pathlib.Path,
-    data: Dataset,
-    name: str,
-    config: ConfigDict,
-    shown: Progress,
-    **start: Any,
-) -> dict[str, Any]:
-    """Trains one of the runs; its name is in the message if it is stopped."""
-    try:
-        return train(config, folder / name, data, progress=shown, **start)
-    except Stopped as error:
-        raise Stopped(f"{name}: {error}") from error
-
-
-def _part(before: int, total: int) -> Progress:
-    """Returns the progress of a run that begins after some of the total steps."""
-    return lambda steps, title: progress(steps, title, before, total - before - steps)

@@ -34,9 +34,9 @@ def test_a_front_is_trained_exported_and_reported(front, tmp_path):
     done = front("front", *call)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Networks from one run: lenet300 on digits")
-    shown = re.findall(r"^(\S+) (\d+)/(\d+) ", done.stderr, re.MULTILINE)
-    steps, totals = ([int(line[i]) for line in shown] for i in (1, 2))
-    assert list(dict.fromkeys(line[0] for line in shown)) == ["front", "level-0.5"]
+    shown = re.findall(r"^front (\d+)/(\d+) (\S+) ", done.stderr, re.MULTILINE)
+    steps, totals = ([int(line[i]) for line in shown] for i in (0, 1))
+    assert list(dict.fromkeys(line[2] for line in shown)) == ["main", "level-0.5"]
     assert steps == sorted(steps) and {steps[-1]} == set(totals)  # one count for all runs
     assert done.stdout.splitlines()[-1] == f"{folder}/front.html"
     names = {path.name for path in folder.iterdir()}
