@@ -22,7 +22,7 @@ def get_config(kind: str) -> ConfigDict:
         return study("small", arms, densities=(), seeds=(0, 1), replicas="on")
     if kind == "front":
         config = _run(front_config())
-        config.front, config.branch_epochs, config.elastic_round_to = (0.5,), 2, 16
+        config.front, config.branch_epochs, config.elastic_round_to = (0.5, 0.25), 2, 16
         config.elastic_min_flops = 0.0  # resized although so small a network gains nothing
         config.method.every, config.method.window = 5, 3
         return config

@@ -26,7 +26,7 @@ def test_a_study(python, tmp_path):
     )  # fmt: skip
     done = python(*arguments, "--config.only=static,statc")
     assert done.returncode == 2
-    assert done.stderr == "only: got 'statc', allowed: dense, static\n"
+    assert done.stderr == "only: got 'statc', allowed: dense, static (did you mean static?)\n"
     assert [path.name for path in tmp_path.iterdir()] == ["study.py"]
 
     done = python(*arguments, "--config.only=static")
