@@ -61,7 +61,7 @@ def _machine() -> dict[str, Any]:
     return {
         "platform": platform.platform(terse=True),
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
         "backend": jax.default_backend(),
         "device": devices[0].device_kind,
         "devices": len(devices),
@@ -69,9 +69,10 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _cores() -> int | None:
-    """Counts the cores that this process may use; all, where none can be excluded (macOS)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def cores() -> int:
+    """Returns the number of cores that this process may use; on macOS, all of the machine."""
+    some = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if some else os.cpu_count() or 1
 
 
 def _processor() -> str:

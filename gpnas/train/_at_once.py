@@ -1,7 +1,6 @@
 """Independent runs that train at once, in threads of one process."""
 
 import contextlib
-import os
 import pathlib
 import threading
 import time
@@ -16,6 +15,7 @@ from gpnas import _stop
 from gpnas._files import read_lines
 from gpnas._stop import Stopped
 from gpnas.data import Dataset
+from gpnas.provenance import cores
 from gpnas.train._loop import train_replicas
 from gpnas.train._metrics import Progress, progress
 
@@ -55,7 +55,7 @@ def most_at_once() -> int:
     1 for accelerators, and for several devices or processes, whose collectives would interleave.
     """
     alone = jax.process_count() == jax.device_count() == 1
-    return len(os.sched_getaffinity(0)) if alone and jax.default_backend() == "cpu" else 1
+    return cores() if alone and jax.default_backend() == "cpu" else 1
 
 
 def train_at_once(

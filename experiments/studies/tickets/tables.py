@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from experiments.studies.verdicts import no_loss, verdict
-from gpnas.report import Cell, Column, Table, stats
+from gpnas.report import Cell, Column, Table, formatting, stats
 
 KINDS = ("ticket", "reinitialised", "random")
 PAPER_STEPS = 50_000  # of a training
@@ -83,9 +83,8 @@ def ticket_table(caption: str, records: Sequence[Record]) -> Table:
             )
             row += [stats.interval_text(stop, 0), stats.estimate_text(error)]
         rows.append([Cell(text) for text in row])
-    seeds = len(records)
     note = (
-        f"{seeds} trials. The step with the lowest validation loss, where early stopping would"
+        f"{formatting.plural(len(records), 'trial')}. The step with the lowest validation loss, where early stopping would"
         " stop, and the validation error there; mean ± half the 95 % interval."
     )
     return Table(caption, columns, rows, [note])
