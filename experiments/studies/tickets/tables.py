@@ -84,8 +84,9 @@ def ticket_table(caption: str, records: Sequence[Record]) -> Table:
             row += [stats.interval_text(stop, 0), stats.estimate_text(error)]
         rows.append([Cell(text) for text in row])
     note = (
-        f"{formatting.plural(len(records), 'trial')}. The step with the lowest validation loss, where early stopping would"
-        " stop, and the validation error there; mean ± half the 95 % interval."
+        f"{formatting.plural(len(records), 'trial')}. The step with the lowest validation loss,"
+        " where early stopping would stop, and the validation error there; mean ± half the 95 %"
+        " interval."
     )
     return Table(caption, columns, rows, [note])
 
