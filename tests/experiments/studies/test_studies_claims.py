@@ -62,7 +62,7 @@ def test_what_seeds_leave_open_is_not_a_no():
         record_["metrics"]["test_error_last"] += shift  # LOBSTER, by seed
     shows, figures = next(iter(cells(claim_table(records)).values()))
     assert shows.startswith("not shown with 3 seeds (half-width ")
-    assert figures.startswith("LOBSTER minus gradual: +0.0433 ±")
+    assert figures.startswith("LOBSTER minus gradual: +0.04 ±")
 
 
 def test_densities_that_one_did_not_reach_are_left_out():
@@ -106,8 +106,8 @@ def test_plasticity_is_compared_with_the_dense_arm_of_its_recipe():
     records += [*penalised("NPN", 1.0, error=1.9), *penalised("NPN SGD", 1.0, error=1.9)]
     ours, theirs = cells(claim_table(records)).values()
     assert ours[0] == "yes" and theirs[0] == "no"
-    assert ours[1].startswith("NPN minus dense with Adam: -0.1 ")
-    assert theirs[1].startswith("NPN SGD minus dense: +0.9 ")
+    assert ours[1].startswith("NPN minus dense with Adam: -0.10 ")
+    assert theirs[1].startswith("NPN SGD minus dense: +0.90 ")
     assert theirs[1].endswith(" points at λ = 1, 30 % of the weights")
 
 
@@ -117,7 +117,7 @@ def test_the_penalty_is_chosen_on_validation_among_those_below_half():
     for one in other:
         one["metrics"]["val_error_last"] = 9.0
     (row, _) = cells(claim_table([*records, *other, *chosen])).values()
-    assert row[0] == "no" and "+0.5 " in row[1] and "λ = 1," in row[1]
+    assert row[0] == "no" and "+0.50 " in row[1] and "λ = 1," in row[1]
     (row, _) = cells(claim_table(records)).values()
     figures = "no penalty closed half of the weights: 60 (all equal) % remain at λ = 0.1"
     assert row == ["no", figures]
