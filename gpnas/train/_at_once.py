@@ -1,6 +1,7 @@
 """Independent runs that train at once, in threads of one process."""
 
 import contextlib
+import functools
 import pathlib
 import threading
 import time
@@ -59,7 +60,7 @@ def most_at_once() -> int:
 
 
 def train_at_once(
-    jobs: Sequence[RunSpec],
+    runs: Sequence[RunSpec],
     folder: pathlib.Path,
     data: Dataset,
     title: str,
@@ -69,7 +70,7 @@ def train_at_once(
     """Trains runs, as many at once as `most_at_once`; the results are those of runs in turn.
 
     Args:
-      jobs: The runs.
+      runs: The runs.
       folder: Parent of their folders.
       data: Their data set.
       title: Name of the group in its progress.
@@ -79,33 +80,33 @@ def train_at_once(
       UserError, Diverged, Stopped: As for `train`, of the first run that failed; the others end.
     """
     begun = time.monotonic()
-    spent = sum(_seconds_so_far(folder / job.name) for job in jobs)
+    spent = sum(_seconds_so_far(folder / run.name) for run in runs)
     with contextlib.ExitStack() as stack:
         stopped = stack.enter_context(_stop.stop_signal())
-        show = stack.enter_context(progress(sum(job.steps for job in jobs), title, before, after))
-        shared = _Shared(threading.Lock(), {}, show)
+        steps = sum(run.steps for run in runs)
+        show = _shared(stack.enter_context(progress(steps, title, before, after)))
 
-        def one(job: RunSpec) -> dict[str, Any]:
+        def one(run: RunSpec) -> dict[str, Any]:
             if stopped():
-                raise Stopped(f"{job.name}: stopped before its first step")
-            shown, where = shared.progress(job.name), [folder / job.name]
+                raise Stopped(f"{run.name}: stopped before its first step")
+            shown, where = _progress_of(run.name, show), [folder / run.name]
             try:
                 (record,) = train_replicas(
-                    [job.config], where, data, stopped, None, job.variables, shown
+                    [run.config], where, data, stopped, None, run.variables, shown
                 )
             except Stopped as error:
-                raise Stopped(f"{job.name}: {error}") from error
-            shared.show(job.name, job.steps, "")
+                raise Stopped(f"{run.name}: {error}") from error
+            show(run.name, run.steps, "")
             return record
 
-        count = min(most_at_once(), len(jobs))
+        count = min(most_at_once(), len(runs))
         if count > 1:
             with ThreadPoolExecutor(count) as pool:
-                futures = [pool.submit(one, job) for job in jobs]
+                futures = [pool.submit(one, run) for run in runs]
             records = [future.result() for future in futures]
         else:
-            records = [one(job) for job in jobs]
-    found = {job.name: record for job, record in zip(jobs, records, strict=True)}
+            records = [one(run) for run in runs]
+    found = {run.name: record for run, record in zip(runs, records, strict=True)}
     return RunsDone(found, time.monotonic() - begun + spent)
 
 
@@ -115,31 +116,28 @@ def _seconds_so_far(folder: pathlib.Path) -> float:
     return float(lines[-1]["wall_s"]) if lines else 0.0
 
 
-class _Shared(NamedTuple):
-    """The progress of runs that train at once.
+def _shared(show_all: Callable[[int, str], None]) -> Callable[[str, int, str], None]:
+    """Returns `(name, step, text) → None`, which shows the steps of all runs together.
 
-    Attributes:
-      lock: Held while `done` changes.
-      done: Steps of each run so far.
-      show: `(steps of all runs, text) → None`.
+    Args:
+      show_all: `(steps of all runs, text) → None`.
     """
+    lock, done = threading.Lock(), dict[str, int]()
 
-    lock: threading.Lock
-    done: dict[str, int]
-    show_all: Callable[[int, str], None]
+    def show(name: str, step: int, text: str) -> None:
+        with lock:
+            done[name] = step
+            show_all(sum(done.values()), f"{name} {text}" if text else "")
 
-    def show(self, name: str, step: int, text: str) -> None:
-        """Shows the step of a run."""
-        with self.lock:
-            self.done[name] = step
-            self.show_all(sum(self.done.values()), f"{name} {text}" if text else "")
+    return show
 
-    def progress(self, name: str) -> Progress:
-        """Returns the progress of a run."""
 
-        @contextlib.contextmanager
-        def shown(steps: int, title: str) -> Iterator[Callable[[int, str], None]]:
-            del steps, title
-            yield lambda step, text: self.show(name, step, text)
+def _progress_of(name: str, show: Callable[[str, int, str], None]) -> Progress:
+    """Returns the progress of one of the runs."""
 
-        return shown
+    @contextlib.contextmanager
+    def shown(steps: int, title: str) -> Iterator[Callable[[int, str], None]]:
+        del steps, title
+        yield functools.partial(show, name)
+
+    return shown

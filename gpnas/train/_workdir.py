@@ -106,7 +106,7 @@ def check_begun(workdirs: Sequence[pathlib.Path], seeds: Sequence[int]) -> None:
     Raises:
       UserError: If one of them has checkpoints with other seeds.
     """
-    if finished(workdirs):
+    if _have_records(workdirs):
         return
     folder = checkpoint_folder(workdirs, seeds)
     for workdir, seed in zip(workdirs, seeds, strict=True):
@@ -130,8 +130,12 @@ def check_has_config(workdir: pathlib.Path) -> None:
 
 def finished(workdirs: Sequence[pathlib.Path]) -> list[dict[str, Any]]:
     """Returns the records of runs if all of them have finished, else an empty list."""
-    paths = [workdir / "record.json" for workdir in workdirs]
-    return [read_about(path) for path in paths] if all(p.exists() for p in paths) else []
+    done = _have_records(workdirs)
+    return [read_about(workdir / "record.json") for workdir in workdirs] if done else []
+
+
+def _have_records(workdirs: Sequence[pathlib.Path]) -> bool:
+    return all((workdir / "record.json").exists() for workdir in workdirs)
 
 
 def run_description(config: ConfigDict, data: Dataset | None) -> dict[str, Any]:
